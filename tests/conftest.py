@@ -1,0 +1,41 @@
+"""What every test needs: a compile directory of its own, and a precision."""
+import os
+
+WORKER = os.environ.get('PYTEST_XDIST_WORKER', 'main')
+CACHE = os.path.join(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))), '.cache', 'theano', WORKER)
+
+# before the first import of theano: workers must not wait for one another's
+# compile lock, and most tests are about values, not about speed
+os.environ['THEANO_FLAGS'] = ','.join([
+    'base_compiledir=' + CACHE,
+    'mode=FAST_COMPILE',
+    # convolutions too run in Python (there: without a check that they don't)
+    'optimizer_excluding=' + ':'.join(
+        ['conv_gemm', 'AbstractConvCheck'] +
+        ['local_conv%s_cpu' % op for op in (
+            '2d', '2d_gradweight', '2d_gradinputs',
+            '3d', '3d_gradweight', '3d_gradinputs')]),
+    'floatX=float64',
+    os.environ.get('THEANO_FLAGS', ''),
+])
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(params=['float32', 'float64'])
+def floatX(request):
+    """Runs a test in both precisions."""
+    import theano
+    before = theano.config.floatX
+    theano.config.floatX = request.param
+    yield request.param
+    theano.config.floatX = before
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Lasagne's initializers draw the same numbers in every test."""
+    import numpy as np
+    import lasagne
+    lasagne.random.set_rng(np.random.RandomState(42))

@@ -1,0 +1,30 @@
+"""Weight normalization for Lasagne (Salimans & Kingma 2016)."""
+from .stack import hook as _hook  # arms the remedies if no .pth file did
+
+__version__ = '0.1.0'
+
+# public name: the module that defines it, imported on first use, so that the
+# start-up hook and ``python -m wnorm`` load neither Theano nor Lasagne
+_HOMES = {
+    'WeightNormLayer': 'layers',
+    'weight_norm': 'layers',
+    'initialize': 'initialization',
+    'init_updates': 'initialization',
+    'Layout': 'filters',
+    'register': 'filters',
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError('module %r has no attribute %r'
+                             % (__name__, name))
+    import importlib
+    home = importlib.import_module('%s.%s' % (__name__, _HOMES[name]))
+    return globals().setdefault(name, getattr(home, name))
+
+
+def __dir__():
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,2 @@
+def compiler_problem(): return None
+def header_problem(): return None
