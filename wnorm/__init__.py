@@ -14,17 +14,21 @@ _HOMES = {
     'register': 'filters',
 }
 
+# modules that ``import wnorm`` offers in the same way
+_MODULES = ['filters', 'initialization', 'layers', 'nn', 'ops']
+
 __all__ = sorted(_HOMES)
 
 
 def __getattr__(name):
-    if name not in _HOMES:
-        raise AttributeError('module %r has no attribute %r'
-                             % (__name__, name))
     import importlib
-    home = importlib.import_module('%s.%s' % (__name__, _HOMES[name]))
-    return globals().setdefault(name, getattr(home, name))
+    if name in _MODULES:
+        return importlib.import_module('%s.%s' % (__name__, name))
+    if name in _HOMES:
+        home = importlib.import_module('%s.%s' % (__name__, _HOMES[name]))
+        return globals().setdefault(name, getattr(home, name))
+    raise AttributeError('module %r has no attribute %r' % (__name__, name))
 
 
 def __dir__():
-    return sorted(set(globals()) | set(__all__))
+    return sorted(set(globals()) | set(__all__) | set(_MODULES))

@@ -1,0 +1,102 @@
+"""The formula, for every layout, against NumPy."""
+import numpy as np
+import pytest
+import theano
+import theano.tensor as T
+from theano.gradient import verify_grad
+
+import wnorm
+from wnorm.ops import normalized
+
+#: shape of V, layout, the axes that the norm sums
+SHAPES = [
+    ((5, 4), wnorm.Layout(1), 0),
+    ((4, 5), wnorm.Layout(0), 1),
+    ((3, 2, 4), wnorm.Layout(0), (1, 2)),
+    ((3, 2, 2, 3), wnorm.Layout(0), (1, 2, 3)),
+    ((3, 2, 2, 3), wnorm.Layout(1), (0, 2, 3)),
+    ((3, 2, 2, 2, 2), wnorm.Layout(-5), (1, 2, 3, 4)),
+    ((3, 2, 2, 2, 3, 2), wnorm.Layout(0, (-2, -1)), (1, 2, 3)),
+    ((3, 2, 2, 3, 2), wnorm.Layout(0, (3, 4)), (1, 2)),
+]
+each_shape = pytest.mark.parametrize('shape, layout, axes', SHAPES)
+
+
+def reference(V, g, layout, axes, eps):
+    W = V / np.sqrt(eps + np.sum(V ** 2, axis=axes, keepdims=True))
+    if g is None:
+        return W
+    return W * g.reshape([-1 if i == layout.filter_axis % V.ndim else 1
+                          for i in range(V.ndim)])
+
+
+@each_shape
+@pytest.mark.parametrize('eps', [1e-6, 0., 0.1])
+def test_value(shape, layout, axes, eps, floatX):
+    rng = np.random.RandomState(1)
+    V = rng.randn(*shape).astype(floatX)
+    g = rng.randn(shape[layout.filter_axis]).astype(floatX)  # negative too
+    for gain in (g, None):
+        W = normalized(T.as_tensor_variable(V),
+                       None if gain is None else T.as_tensor_variable(gain),
+                       layout, eps).eval()
+        assert W.dtype == floatX
+        np.testing.assert_allclose(
+            W, reference(V.astype('float64'), gain, layout, axes, eps),
+            rtol=1e-12 if floatX == 'float64' else 1e-5)
+
+
+@each_shape
+@pytest.mark.parametrize('eps', [1e-6, 0.])
+def test_gradient(shape, layout, axes, eps):
+    rng = np.random.RandomState(2)
+    V, g = rng.randn(*shape), rng.randn(shape[layout.filter_axis])
+    verify_grad(lambda V, g: normalized(V, g, layout, eps), [V, g], rng=rng)
+    verify_grad(lambda V: normalized(V, None, layout, eps), [V], rng=rng)
+
+
+def test_second_gradient():
+    rng = np.random.RandomState(3)
+
+    def gradient(V, g):
+        cost = T.sum(T.sqr(normalized(V, g, wnorm.Layout(1), 0.) - 1.))
+        return T.concatenate([d.flatten() for d in T.grad(cost, [V, g])])
+
+    verify_grad(gradient, [rng.randn(4, 3), rng.randn(3)], rng=rng)
+
+
+def test_zero_filter(floatX):
+    # no NaN from a row of zeros: https://github.com/pytorch/pytorch/issues/19126
+    V = np.ones((4, 2), floatX)
+    V[:, 1] = 0
+    Vs, gs = theano.shared(V), theano.shared(np.array([2, 3], floatX))
+    for eps in (1e-6, 0.):
+        W = normalized(Vs, gs, wnorm.Layout(1), eps)
+        values = [W] + T.grad(T.sum(W * np.arange(8).reshape(4, 2).astype(
+            floatX)), [Vs, gs])
+        W, dV, dg = [value.eval() for value in values]
+        assert np.isfinite(dV).all() and np.isfinite(dg).all()
+        assert (W[:, 1] == 0).all() and dg[1] == 0
+        if eps == 0:
+            assert (dV[:, 1] == 0).all()
+            np.testing.assert_allclose(W[:, 0], 1., rtol=1e-6)
+
+
+@pytest.mark.parametrize('size', [1e-30, 1e30])
+def test_exact_for_any_scale_of_V(size, floatX):
+    # the squares of these entries are 0 or infinity in float32
+    V = (size * np.array([[3., 1.], [4., 1.]])).astype(floatX)
+    Vs = theano.shared(V)
+    W = normalized(Vs, None, wnorm.Layout(1), 0.)
+    np.testing.assert_allclose(W.eval()[:, 0], [.6, .8], rtol=1e-6)
+    dV = T.grad(W[0, 0], Vs).eval()
+    # d (v0 / |v|) / dv = (v1^2, -v0 v1) / |v|^3
+    np.testing.assert_allclose(dV[:, 0] * size, [16 / 125., -12 / 125.],
+                               rtol=1e-5)
+
+
+def test_eps_keeps_the_precision_of_V():
+    # of a float32 weight in a float64 session
+    V = theano.shared(np.ones((2, 2), 'float32'))
+    for eps in (1e-6, 0.):
+        assert normalized(V, None, wnorm.Layout(1), eps).dtype == 'float32'

@@ -1,0 +1,177 @@
+"""Which axis of a weight enumerates the filters: one table, open to all.
+
+The norm of weight normalization is taken over the weights of one output unit.
+Where these lie in ``W`` differs from layer to layer; the layer's class tells.
+"""
+import inspect
+from collections import namedtuple
+
+from .naming import describe
+
+__all__ = ['Layout', 'layout', 'register']
+
+
+class Layout(namedtuple('Layout', 'filter_axis position_axes output_axis')):
+    """
+    wnorm.Layout(filter_axis, position_axes=(), output_axis=1)
+
+    Where the filters lie in a weight, and in the output of its layer.
+
+    Parameters
+    ----------
+    filter_axis : int
+        The axis of the weight that enumerates the filters; ``g`` and ``b``
+        run along it.
+
+    position_axes : tuple of int
+        The axes of the weight that enumerate positions, for layers that do
+        not share weights over positions: each position has a norm of its own.
+
+    output_axis : int
+        The axis of the layer's output that enumerates the filters.
+
+    Notes
+    -----
+    The norm is taken over all remaining axes. Axes may be negative.
+
+    Examples
+    --------
+    >>> from wnorm import Layout
+    >>> Layout(0).norm_axes(4)      # a convolution: (filters, in, h, w)
+    (1, 2, 3)
+    >>> Layout(0, position_axes=(-2, -1)).norm_axes(6)    # local filters
+    (1, 2, 3)
+    """
+    __slots__ = ()
+
+    def __new__(cls, filter_axis, position_axes=(), output_axis=1):
+        axes = (filter_axis, output_axis) + tuple(position_axes)
+        if not all(isinstance(axis, int) and not isinstance(axis, bool)
+                   for axis in axes):
+            raise TypeError('axes must be integers, got %r' % (axes,))
+        return super(Layout, cls).__new__(cls, filter_axis,
+                                          tuple(position_axes), output_axis)
+
+    def norm_axes(self, ndim):
+        """The axes of a weight of `ndim` dimensions that the norm sums."""
+        kept = [axis % ndim for axis in
+                (self.filter_axis,) + self.position_axes]
+        return tuple(axis for axis in range(ndim) if axis not in kept)
+
+
+# Lasagne's layers by name, not by class: some modules (dnn, corrmm) can only
+# be imported where there is a GPU, and Lasagne 0.1 lacks many.
+_LASAGNE = {
+    'DenseLayer': Layout(1, output_axis=-1),      # (in, units)
+    'NINLayer': Layout(1),                        # (in, units)
+    'EmbeddingLayer': Layout(1, output_axis=-1),  # (vocabulary, units)
+    'Conv1DLayer': Layout(0),                     # (filters, in, length)
+    'Conv2DLayer': Layout(0),                     # (filters, in, h, w)
+    'Conv2DDNNLayer': Layout(0),
+    'Conv2DMMLayer': Layout(0),
+    'Conv3DLayer': Layout(0),                     # (filters, in, d, h, w)
+    'Conv3DDNNLayer': Layout(0),
+    'TransposedConv2DLayer': Layout(1),           # (in, filters, h, w)
+    'TransposedConv3DLayer': Layout(1),           # (in, filters, d, h, w)
+    'DilatedConv2DLayer': Layout(1),              # (in, filters, h, w)
+    # (filters, in, h, w, rows, columns), without `in` if channelwise
+    'LocallyConnected2DLayer': Layout(0, position_axes=(-2, -1)),
+}
+
+_registered = {}  # class: {parameter: Layout}
+
+
+def _as_layout(value):
+    return value if isinstance(value, Layout) else Layout(value)
+
+
+def register(layer_class, **layouts):
+    """
+    wnorm.register(layer_class, W=axis)
+
+    Tell where the filters lie in the weights of your own layer class.
+
+    Parameters
+    ----------
+    layer_class : class
+        The class; its subclasses are included.
+
+    **layouts : int or :class:`Layout`
+        For each parameter, by name: the axis that enumerates its filters, or
+        a :class:`Layout` where the filters are not on axis 1 of the output or
+        where positions do not share weights.
+
+    Raises
+    ------
+    TypeError
+        If `layer_class` is no class, or if no parameter is named, or if an
+        axis is no integer.
+
+    Notes
+    -----
+    A class may say the same of itself: with an attribute ``filter_axis``, an
+    axis or a :class:`Layout` for its ``W``, or a dictionary by parameter.
+
+    Examples
+    --------
+    >>> import lasagne, wnorm
+    >>> class ScaledDense(lasagne.layers.Layer):    # W: (units, in)
+    ...     pass
+    >>> wnorm.register(ScaledDense, W=0)
+
+    or
+
+    >>> class ScaledDense(lasagne.layers.Layer):
+    ...     filter_axis = 0
+    """
+    if not inspect.isclass(layer_class):
+        raise TypeError('register() takes a layer class, got %r'
+                        % (layer_class,))
+    if not layouts:
+        raise TypeError('register(%s) needs at least one parameter, such as '
+                        'W=0' % layer_class.__name__)
+    layouts = {name: _as_layout(value) for name, value in layouts.items()}
+    _registered.setdefault(layer_class, {}).update(layouts)
+
+
+def _declared(cls):
+    """What `cls` itself says in its attribute ``filter_axis``."""
+    declared = vars(cls).get('filter_axis', {})
+    if not isinstance(declared, dict) or isinstance(declared, Layout):
+        declared = {'W': declared}
+    return declared
+
+
+def layout(layer, param='W'):
+    """Look up the :class:`Layout` of a layer's parameter.
+
+    Parameters
+    ----------
+    layer : :class:`lasagne.layers.Layer`
+
+    param : str
+        The name of the parameter.
+
+    Returns
+    -------
+    Layout
+        That of the layer's class or of the nearest base class that has one.
+
+    Raises
+    ------
+    TypeError
+        If there is none.
+    """
+    for cls in type(layer).__mro__:
+        if param in _registered.get(cls, {}):
+            return _registered[cls][param]
+        if param in _declared(cls):
+            return _as_layout(_declared(cls)[param])
+        if (param == 'W' and cls.__name__ in _LASAGNE and
+                cls.__module__.startswith('lasagne.layers.')):
+            return _LASAGNE[cls.__name__]
+    name = type(layer).__name__
+    raise TypeError(
+        '%s: which axis of %s enumerates the filters is not known for this '
+        'class. Tell it once: wnorm.register(%s, %s=axis)'
+        % (describe(layer), param, name, param))

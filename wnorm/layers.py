@@ -1,0 +1,532 @@
+"""WeightNormLayer and weight_norm: what users meet."""
+import difflib
+
+import lasagne
+import numpy as np
+import theano
+import theano.tensor as T
+from lasagne.layers import Layer
+from lasagne.nonlinearities import identity
+from theano.compile import SharedVariable
+
+from . import filters
+from .naming import describe
+from .ops import normalized
+
+__all__ = ['WeightNormLayer', 'relu', 'weight_norm', 'wrap']
+
+#: The default of the argument `W`. Left at this very object, V stays as the
+#: wrapped layer made it.
+KEEP_W = lasagne.init.Normal(0.05)
+
+#: Whether Lasagne takes expressions for parameters (0.1 does not).
+_EXPRESSIONS = hasattr(lasagne.utils, 'collect_shared_vars')
+
+
+def relu(x):
+    """max(x, 0)"""
+    return T.maximum(x, 0)
+
+
+class WeightNormLayer(Layer):
+    r"""
+    wnorm.WeightNormLayer(incoming, b=lasagne.init.Constant(0.),
+    g=lasagne.init.Constant(1.), W=lasagne.init.Normal(0.05), train_g=False,
+    init_stdv=1., nonlinearity=relu, eps=1e-6, name=None)
+
+    Weight normalization of the layer below, with a bias and a nonlinearity.
+
+    Replaces the weight ``W`` of the layer `incoming` by the expression
+
+    .. math:: W = g \frac{V}{\sqrt{\epsilon + \sum V^2}}
+
+    where V is what was the layer's weight before, and the sum is taken over
+    the weights of one output unit. The layer itself computes
+
+    .. math:: y = \phi(t + b), \qquad t = W x
+
+    Usually called through :func:`weight_norm`, which moves the bias and the
+    nonlinearity of the wrapped layer to where they belong.
+
+    Parameters
+    ----------
+    incoming : a :class:`lasagne.layers.Layer` instance
+        The layer whose ``W`` is normalized: any of the classes that
+        :mod:`wnorm.filters` lists or that were added to them with
+        :func:`wnorm.register`. Without a nonlinearity of its own.
+
+    b : Theano shared variable, expression, numpy array, callable or None
+        Initial value, expression or initializer for the biases, of shape
+        ``(num_filters,)``, or of the shape of the bias of `incoming` if that
+        is untied. None for no bias.
+
+    g : Theano shared variable, expression, numpy array, callable or None
+        Initial value, expression or initializer for the gains, of shape
+        ``(num_filters,)``. None for filters of norm 1.
+
+    W : numpy array or callable
+        Left at its default, V stays as `incoming` made it. Anything else is
+        drawn or written into V.
+
+    train_g : bool
+        Whether `g` is trainable.
+
+    init_stdv : float or numpy array
+        The deviation that data-dependent initialization gives to the
+        pre-activations: one number, or one per filter. Positive.
+
+    nonlinearity : callable or None
+        The nonlinearity that is applied to the layer's activations. None for
+        a linear layer.
+
+    eps : float
+        The constant under the root; 0 for exactly :math:`g V / ||V||`.
+
+    name : str or None
+        The name of this layer, the prefix of the names of `b` and `g`.
+
+    Attributes
+    ----------
+    b, g : Theano shared variable, expression or None
+        The biases and the gains.
+
+    init_stdv, nonlinearity, eps
+        As given (:func:`lasagne.nonlinearities.identity` for None).
+
+    axes_to_sum : tuple of int
+        The axes of the layer's input over which its statistics are taken.
+
+    dimshuffle_args : list
+        The pattern that aligns one number per filter with the input.
+
+    init_updates : list of (shared variable, expression)
+        The data-dependent initialization. Absent until the layer's output has
+        been asked for with ``init=True``; then that of the last such pass.
+
+    Raises
+    ------
+    ValueError
+        If `incoming` has no ``W``, is weight-normalized already, or has
+        another number of units than its filter axis has entries, if that
+        number is not known, or if an argument has a wrong shape or value.
+
+    TypeError
+        If the class of `incoming` is unknown to :mod:`wnorm.filters`, or if
+        an argument is of a wrong type or unknown. In either case nothing has
+        changed.
+
+    Notes
+    -----
+    On `incoming`, ``W_param`` is V: still the shared variable that it was and
+    the key of ``incoming.params``, with its name and tags. ``W`` is the
+    symbolic expression. Gradients, updates and penalties of either work.
+
+    ``get_output(..., init=True)`` computes the data-dependent initialization
+    on its way: with m and std the mean and the population deviation of t over
+    `axes_to_sum` and s = init_stdv / std, the layer returns
+    :math:`\phi((t - m) s)` and sets ``init_updates`` to ``[(b, -m * s),
+    (g, g * s)]``. The output of the pass is what the layer computes after
+    the updates, so that one pass initializes a whole network. In this:
+
+    * with ``b=None``, m is not subtracted; with ``g=None``, s is 1;
+    * a `b` or `g` that is no shared variable stays as it is;
+    * a filter whose t is constant up to rounding,
+      std <= 10 sqrt(n) machine epsilon rms(t) for n values, has s = 1.
+
+    :func:`wnorm.initialize` does all that in one call.
+
+    Tied weights: if V is shared with another layer, both see every change of
+    V, and each has its own g. If the weight of `incoming` is an expression,
+    such as the transpose of another layer's, V is that expression.
+
+    See Also
+    --------
+    weight_norm : Wraps a layer, with its bias and nonlinearity.
+    initialize : Data-dependent initialization.
+
+    References
+    ----------
+    .. [1] Salimans, Tim, and Diederik P. Kingma (2016):
+           Weight Normalization: A Simple Reparameterization to Accelerate
+           Training of Deep Neural Networks. arXiv preprint arXiv:1602.07868.
+
+    Examples
+    --------
+    >>> from lasagne.layers import InputLayer, DenseLayer
+    >>> from wnorm import WeightNormLayer
+    >>> l = DenseLayer(InputLayer((None, 20)), 5, b=None, nonlinearity=None)
+    >>> WeightNormLayer(l, train_g=True)
+    WeightNormLayer(DenseLayer (None, 5), train_g=True)
+    """
+    def __init__(self, incoming, b=lasagne.init.Constant(0.),
+                 g=lasagne.init.Constant(1.), W=KEEP_W, train_g=False,
+                 init_stdv=1., nonlinearity=relu, eps=1e-6, **kwargs):
+        check_wrappable(incoming)
+        check_keywords(incoming, kwargs, ['name'])
+        layout = self.find_layout(incoming)
+        V = incoming.W
+        num_filters = count_filters(incoming, V, layout)
+        new_V = None if W is KEEP_W else self._draw(incoming, W, V)
+        super(WeightNormLayer, self).__init__(incoming, **kwargs)
+        self.train_g = bool(train_g)
+        self.init_stdv = check_init_stdv(incoming, init_stdv, num_filters)
+        self.nonlinearity = identity if nonlinearity is None else nonlinearity
+        self.eps = check_eps(incoming, eps)
+
+        # the axes of t
+        ndim = len(incoming.output_shape)
+        axis = layout.output_axis % ndim
+        self.axes_to_sum = tuple(i for i in range(ndim) if i != axis)
+        self.dimshuffle_args = ['x'] * axis + [0] + ['x'] * (ndim - axis - 1)
+
+        # create parameters, in this order
+        self.b = self._create('b', b, bias_shape(incoming, num_filters),
+                              regularizable=False)
+        self.g = self._create('g', g, (num_filters,), regularizable=False,
+                              trainable=self.train_g)
+        self.remember()
+
+        # from here on nothing fails: reparameterize the layer below
+        if new_V is not None:
+            V.set_value(new_V)
+        incoming.W_param = V
+        incoming.W = normalized(V, self.g, layout, self.eps)
+
+    @staticmethod
+    def find_layout(incoming):
+        """The :class:`wnorm.Layout` of the weight of `incoming`."""
+        return filters.layout(incoming, 'W')
+
+    def _create(self, name, spec, shape, **tags):
+        """Register the parameter `name`, or return None for no parameter."""
+        if spec is None:
+            return None
+        if callable(spec) and not isinstance(spec, theano.Variable):
+            spec = spec(shape)
+        what = '%s: %s' % (describe(self.input_layer), name)
+        if isinstance(spec, SharedVariable):
+            given = spec.get_value(borrow=True).shape
+        elif isinstance(spec, theano.Variable):
+            given = shape if spec.ndim == len(shape) else (None,) * spec.ndim
+        elif isinstance(spec, np.ndarray):
+            given = spec.shape
+            spec = lasagne.utils.floatX(spec)
+        else:
+            raise TypeError('%s must be an initializer, an array, a shared '
+                            'variable, an expression or None, got %r'
+                            % (what, spec))
+        if given != shape:
+            raise ValueError('%s has shape %s, must have %s'
+                             % (what, given, shape))
+        if _EXPRESSIONS or isinstance(spec, (np.ndarray, SharedVariable)):
+            return self.add_param(spec, shape, name=name, **tags)
+        # what add_param does with an expression in later versions of Lasagne
+        tags = dict(dict(trainable=True, regularizable=True), **tags)
+        self.params[spec] = set(tag for tag in tags if tags[tag])
+        return spec
+
+    @staticmethod
+    def _draw(incoming, W, V):
+        """The array that the argument `W` puts into V."""
+        what = '%s: W' % describe(incoming)
+        if not isinstance(V, SharedVariable):
+            raise ValueError('%s cannot be set: the weight of this layer is '
+                             'an expression. Leave W out' % what)
+        old = V.get_value(borrow=True)
+        if callable(W) and not isinstance(W, theano.Variable):
+            W = W(old.shape)
+        if not isinstance(W, np.ndarray):
+            raise TypeError('%s must be an initializer or an array, got %r. '
+                            'Give a shared variable to the layer itself'
+                            % (what, W))
+        if W.shape != old.shape:
+            raise ValueError('%s has shape %s, must have %s'
+                             % (what, W.shape, old.shape))
+        return W.astype(old.dtype)
+
+    def get_params(self, unwrap_shared=True, **tags):
+        if _EXPRESSIONS:
+            return super(WeightNormLayer, self).get_params(
+                unwrap_shared=unwrap_shared, **tags)
+        params = super(WeightNormLayer, self).get_params(**tags)
+        if not unwrap_shared:
+            return params
+        # the shared variables that an expression consists of
+        return lasagne.utils.unique(
+            leaf for param in params
+            for leaf in theano.gof.graph.inputs([param])
+            if isinstance(leaf, SharedVariable))
+
+    def remember(self):
+        """Take the present values of `b` and `g` for known.
+
+        :func:`wnorm.initialize` warns before it overwrites other ones.
+        """
+        self._known = {name: param.get_value()
+                       for name, param in self._updatable().items()}
+
+    def changed(self):
+        """Whether `b` or `g` have changed since :meth:`remember`."""
+        return any(not np.array_equal(param.get_value(borrow=True),
+                                      self._known[name])
+                   for name, param in self._updatable().items())
+
+    def _updatable(self):
+        """Those of `b` and `g` that initialization can set."""
+        return {name: param for name, param in (('b', self.b), ('g', self.g))
+                if isinstance(param, SharedVariable)}
+
+    def align(self, param):
+        """Align `param`, one entry per filter or an untied bias, with t."""
+        if param.ndim == 1:
+            return param.dimshuffle(*self.dimshuffle_args)
+        axis = self.dimshuffle_args.index(0)
+        return param.dimshuffle(*(['x'] * axis + list(range(param.ndim))))
+
+    def moments(self, t):
+        """Statistics of the bias-free pre-activation `t`, per filter.
+
+        Returns
+        -------
+        mean, std, degenerate : Theano expressions
+            Vectors; `degenerate` where t is constant up to rounding.
+        """
+        mean = T.mean(t, axis=self.axes_to_sum)
+        std = T.sqrt(T.mean(T.sqr(t - self.align(mean)),
+                            axis=self.axes_to_sum))
+        # A constant rarely has a deviation of exactly 0 in floating point.
+        n = T.prod([t.shape[axis] for axis in self.axes_to_sum])
+        rms = T.sqrt(T.mean(T.sqr(t), axis=self.axes_to_sum))
+        rounding = (10 * np.asarray(np.finfo(t.dtype).eps, t.dtype) *
+                    T.sqrt(n.astype(t.dtype)) * rms)
+        return mean, std, T.le(std, rounding)
+
+    def get_output_for(self, input, init=False, **kwargs):
+        if init:
+            return self.nonlinearity(self._initialized(input))
+        if self.b is not None:
+            input = input + self.align(self.b)
+        return self.nonlinearity(input)
+
+    def _initialized(self, input):
+        """The pre-activation after ``init_updates``, which this sets."""
+        updatable = self._updatable()
+        self.init_updates = []
+        # a bias that the layer below has kept is no part of t
+        below = getattr(self.input_layer, 'b', None)
+        t = input if below is None else input - self.align(below)
+        mean, std, degenerate = self.moments(t)
+        if 'g' in updatable:
+            one = np.asarray(1, t.dtype)
+            scale = T.switch(degenerate, one,
+                             np.asarray(self.init_stdv, t.dtype) /
+                             T.switch(degenerate, one, std))
+        else:
+            scale = T.ones_like(std)
+        if 'b' in updatable:
+            output = (t - self.align(mean)) * self.align(scale)
+            shift = self._shift(-mean * scale)
+            if below is not None:
+                shift = shift - below
+            self.init_updates.append((self.b, self._like(self.b, shift)))
+        else:
+            output = t * self.align(scale)
+            for bias in (below, self.b):
+                if bias is not None:
+                    output = output + self.align(bias)
+        if 'g' in updatable:
+            self.init_updates.append(
+                (self.g, self._like(self.g, self.g * scale)))
+        return output
+
+    def _shift(self, shift):
+        """Spread one number per filter over the positions of `b`."""
+        if self.b.ndim == 1:
+            return shift
+        return T.zeros_like(self.b) + shift.dimshuffle(
+            0, *['x'] * (self.b.ndim - 1))
+
+    @staticmethod
+    def _like(param, value):
+        """`value` with the type of `param`, as an update needs it."""
+        return T.patternbroadcast(value.astype(param.dtype),
+                                  param.broadcastable)
+
+    def __repr__(self):
+        words = [describe(self.input_layer)]
+        words += ['%s=None' % name for name in 'bg'
+                  if getattr(self, name) is None]
+        if self.train_g:
+            words.append('train_g=True')
+        if not np.array_equal(self.init_stdv, 1.):
+            words.append('init_stdv=%r' % (self.init_stdv,))
+        if self.nonlinearity is not relu:
+            words.append('nonlinearity=' + getattr(
+                self.nonlinearity, '__name__', repr(self.nonlinearity)))
+        if self.eps != 1e-6:
+            words.append('eps=%r' % self.eps)
+        if self.name is not None:
+            words.append('name=%r' % self.name)
+        return '%s(%s)' % (type(self).__name__, ', '.join(words))
+
+
+def weight_norm(layer, **kwargs):
+    r"""
+    wnorm.weight_norm(layer, **kwargs)
+
+    Apply weight normalization to an existing layer.
+
+    .. math:: y = \phi(W x + b), \qquad
+              W = g \frac{V}{\sqrt{\epsilon + \sum V^2}}
+
+    Takes over the layer's nonlinearity :math:`\phi`, deletes its bias, and
+    puts one :class:`WeightNormLayer` on top, with a new bias.
+
+    Parameters
+    ----------
+    layer : a :class:`lasagne.layers.Layer` instance
+        The layer to normalize; it is modified.
+
+    **kwargs
+        `b`, `g`, `W`, `train_g`, `init_stdv`, `nonlinearity` (instead of the
+        layer's own), `eps` and `name`: see :class:`WeightNormLayer`.
+
+    Returns
+    -------
+    :class:`WeightNormLayer`
+        On top of `layer`. The parameters of the two are, in this order, V
+        (the ``W`` of `layer`), b and g.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :class:`WeightNormLayer`; then `layer` is as it was.
+
+    Notes
+    -----
+    Wrap each layer that has a ``W`` where it is made, the output layer
+    included, then initialize with one batch of data: :func:`wnorm.initialize`.
+    The values of the layer's bias are lost; the new one is 0 unless `b` is
+    given.
+
+    References
+    ----------
+    .. [1] Salimans, Tim, and Diederik P. Kingma (2016):
+           Weight Normalization: A Simple Reparameterization to Accelerate
+           Training of Deep Neural Networks. arXiv preprint arXiv:1602.07868.
+
+    Examples
+    --------
+    >>> from lasagne.layers import InputLayer, DenseLayer, get_all_params
+    >>> from lasagne.nonlinearities import softmax
+    >>> from wnorm import weight_norm
+    >>> l = InputLayer((None, 20))
+    >>> l = weight_norm(DenseLayer(l, 50), train_g=True)
+    >>> l = weight_norm(DenseLayer(l, 10, nonlinearity=softmax))
+    >>> get_all_params(l)
+    [W, b, g, W, b, g]
+    >>> get_all_params(l, trainable=True)
+    [W, b, g, W, b]
+    """
+    return wrap(WeightNormLayer, layer, kwargs)
+
+
+def wrap(wrapper, layer, kwargs):
+    """Put `wrapper`, a :class:`WeightNormLayer` class, around `layer`."""
+    check_wrappable(layer)
+    check_keywords(layer, kwargs, ['b', 'g', 'W', 'train_g', 'init_stdv',
+                                   'nonlinearity', 'eps', 'name'])
+    own = getattr(layer, 'nonlinearity', None)
+    wrapped = wrapper(layer, **dict(dict(nonlinearity=own), **kwargs))
+    if own is not None:
+        layer.nonlinearity = identity
+    if getattr(layer, 'b', None) is not None:
+        layer.params.pop(layer.b, None)
+        layer.b = None
+    return wrapped
+
+
+# --- checks, each of them before anything has changed ----------------------
+
+def check_wrappable(layer):
+    if not isinstance(layer, Layer):
+        raise TypeError('weight normalization takes a Lasagne layer, got %r'
+                        % (layer,))
+    if isinstance(layer, WeightNormLayer) or hasattr(layer, 'W_param'):
+        raise ValueError('%s is weight-normalized already: wrap a layer once'
+                         % describe(layer))
+    if not isinstance(getattr(layer, 'W', None), theano.Variable):
+        raise ValueError('%s has no weight W to normalize: wrap a layer that '
+                         'has one' % describe(layer))
+
+
+def check_keywords(layer, kwargs, known):
+    for keyword in kwargs:
+        if keyword not in known:
+            close = difflib.get_close_matches(keyword, known, 1)
+            raise TypeError('%s: unknown keyword %r.%s' % (
+                describe(layer), keyword,
+                ' Did you mean %r?' % close[0] if close else
+                ' Known: %s' % ', '.join(known)))
+
+
+def count_filters(layer, V, layout):
+    """The number of filters, from W, or from the units where W is symbolic."""
+    for axis in (layout.filter_axis,) + layout.position_axes:
+        if not -V.ndim <= axis < V.ndim:
+            raise ValueError('%s: W has %d dimensions, there is no axis %d'
+                             % (describe(layer), V.ndim, axis))
+    units = getattr(layer, 'num_units', getattr(layer, 'num_filters', None))
+    if units is None:
+        units = layer.output_shape[layout.output_axis]
+    if isinstance(V, SharedVariable):
+        shape = V.get_value(borrow=True).shape
+        entries = shape[layout.filter_axis]
+        if units is not None and units != entries:
+            raise ValueError(
+                '%s: W has shape %s with %d filters on axis %d, but the layer '
+                'has %d units. Its class puts the filters elsewhere: '
+                'wnorm.register(%s, W=axis)'
+                % (describe(layer), shape, entries, layout.filter_axis, units,
+                   type(layer).__name__))
+        return entries
+    if units is None:
+        raise ValueError(
+            '%s: the number of units is not known, because W is an expression '
+            'and axis %d of the output has no fixed size. Give the layer an '
+            'attribute num_units' % (describe(layer), layout.output_axis))
+    return units
+
+
+def bias_shape(layer, num_filters):
+    """One bias per filter, or the shape of the layer's own untied bias."""
+    b = getattr(layer, 'b', None)
+    if b is None or b.ndim == 1:
+        return (num_filters,)
+    if isinstance(b, SharedVariable):
+        return b.get_value(borrow=True).shape
+    return (num_filters,) + tuple(layer.output_shape[-(b.ndim - 1):])
+
+
+def check_init_stdv(layer, init_stdv, num_filters):
+    what = '%s: init_stdv' % describe(layer)
+    try:
+        value = np.asarray(init_stdv, dtype='float64')
+    except (TypeError, ValueError):
+        raise TypeError('%s must be a number or one per filter, got %r'
+                        % (what, init_stdv))
+    if value.shape not in [(), (num_filters,)]:
+        raise ValueError('%s has shape %s, must be one number or have shape '
+                         '(%d,)' % (what, value.shape, num_filters))
+    if not (np.isfinite(value) & (value > 0)).all():
+        raise ValueError('%s must be positive and finite, got %r'
+                         % (what, init_stdv))
+    return value if value.shape else init_stdv
+
+
+def check_eps(layer, eps):
+    if not (isinstance(eps, (int, float, np.number)) and
+            0 <= eps < float('inf')):
+        raise ValueError('%s: eps must be a number, 0 or greater, got %r'
+                         % (describe(layer), eps))
+    return float(eps)

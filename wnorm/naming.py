@@ -1,0 +1,24 @@
+"""How a layer is called in messages: class, name and shape."""
+
+
+def describe(layer):
+    """Name `layer` as its author knows it.
+
+    Parameters
+    ----------
+    layer : :class:`lasagne.layers.Layer`
+
+    Returns
+    -------
+    str
+        Such as ``DenseLayer 'fc1' (None, 10)``: the class, the name if there
+        is one, the output shape if it can be told.
+    """
+    words = [type(layer).__name__]
+    if getattr(layer, 'name', None) is not None:
+        words.append(repr(layer.name))
+    try:
+        words.append(str(layer.output_shape))
+    except Exception:  # a message must not fail because a layer is odd
+        pass
+    return ' '.join(words)
