@@ -39,3 +39,14 @@ def seed():
     import numpy as np
     import lasagne
     lasagne.random.set_rng(np.random.RandomState(42))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how much the installed Lasagne has left out."""
+    lacking = [report for report in terminalreporter.stats.get('skipped', [])
+               if 'the installed Lasagne' in str(report.longrepr)]
+    if lacking:
+        import lasagne
+        terminalreporter.write_line(
+            '%d tests skipped: the installed Lasagne (%s) lacks what they '
+            'test' % (len(lacking), lasagne.__version__))

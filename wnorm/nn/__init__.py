@@ -41,7 +41,7 @@ class WeightNormLayer(layers.WeightNormLayer):
         name = type(incoming).__name__
         warnings.warn('%s: filters taken to be on axis %d of W, as in the '
                       'original nn.py. Tell it once: wnorm.register(%s, W=%d)'
-                      % (describe(incoming), axis, name, axis), stacklevel=4)
+                      % (describe(incoming), axis, name, axis), stacklevel=5)
         return filters.Layout(axis)
 
 

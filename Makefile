@@ -1,0 +1,48 @@
+# make demo       train on real data: a table and a picture
+# make test       the test suite, below 10 minutes on 2 cores
+# make test-all   also what takes longer: installations into fresh venvs
+# make doctor     what this machine has, what was remedied, what is wrong
+#
+# PYTHON=python3.9    another interpreter (3.8 to 3.11), in a venv of its own
+# LASAGNE=folder      another checkout of Lasagne in place of the installed one
+
+PYTHON = python3
+LASAGNE =
+VENV = .venv$(filter-out -python3,-$(notdir $(PYTHON)))
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+EXPORT = $(if $(LASAGNE),PYTHONPATH="$(abspath $(LASAGNE))$${PYTHONPATH:+:$$PYTHONPATH}")
+PYTEST = $(EXPORT) $(BIN)/python -m pytest -n 2 --dist worksteal
+# all lines of wnorm/ must run, on the default interpreter and Lasagne
+COVER = $(if $(LASAGNE)$(filter-out python3,$(PYTHON)),,--cov --cov-report=term)
+
+.PHONY: demo test test-slow test-all doctor clean
+.DELETE_ON_ERROR:
+
+demo: $(READY)
+	$(EXPORT) $(BIN)/python examples/digits.py --out demo
+
+test: $(READY)
+	$(PYTEST) -m "not slow" $(COVER)
+
+test-slow: $(READY)
+	$(PYTEST) -m slow
+
+test-all: test test-slow
+
+doctor: $(READY)
+	$(EXPORT) $(BIN)/python -m wnorm doctor
+
+# The check comes first: nothing is downloaded to a machine that lacks a tool.
+$(READY): setup.py pyproject.toml requirements.txt wnorm.pth wnorm/stack/preflight.py
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "$(PYTHON) is missing: install Python 3.8 to 3.11" \
+	       "(Debian, Ubuntu: apt-get install python3 python3-venv python3-dev)" >&2; \
+	  exit 1; }
+	@$(PYTHON) wnorm/stack/preflight.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv* .cache .coverage* .pytest_cache build dist *.egg-info demo
