@@ -178,8 +178,9 @@ def draw(results, path):
         line, = axes.plot(epochs, np.median(errors, axis=0), label=name)
         axes.fill_between(epochs, errors.min(axis=0), errors.max(axis=0),
                           color=line.get_color(), alpha=.15, linewidth=0)
-    axes.set_yscale('log')
-    ticks = [1, 2, 5, 10, 20, 50, 100]
+    axes.set_yscale('symlog', linthresh=1)  # an error may be 0
+    axes.set_ylim(bottom=0)
+    ticks = [0, 1, 2, 5, 10, 20, 50, 100]
     axes.set_yticks(ticks)
     axes.set_yticklabels(map(str, ticks))
     axes.minorticks_off()
