@@ -1,4 +1,5 @@
 import lasagne
+import numpy as np
 import pytest
 from lasagne.layers import DenseLayer, InputLayer, Layer
 
@@ -88,7 +89,18 @@ def test_attribute(Mine, declared):
 def test_register_for_a_class_of_lasagne(monkeypatch):
     monkeypatch.setattr(filters, '_registered', {})
     wnorm.register(DenseLayer, W=0)
-    assert filters.layout(DenseLayer(INPUT, 3)) == Layout(0)
+    assert filters.layout(DenseLayer(INPUT, 3)) == Layout(0, output_axis=-1)
+
+
+def test_a_mere_axis_inherits_that_of_the_output(Mine):
+    # a dense layer has its units on the last axis, however many there are
+    class MyDense(DenseLayer):
+        filter_axis = 1
+    assert filters.layout(MyDense(INPUT, 3)) == Layout(1, output_axis=-1)
+    wnorm.register(MyDense, W=0)
+    assert filters.layout(MyDense(INPUT, 3)) == Layout(0, output_axis=-1)
+    wnorm.register(MyDense, W=Layout(0))
+    assert filters.layout(MyDense(INPUT, 3)) == Layout(0, output_axis=1)
 
 
 def test_bad_registrations(Mine):
@@ -97,7 +109,15 @@ def test_bad_registrations(Mine):
     with pytest.raises(TypeError, match='at least one parameter'):
         wnorm.register(Mine)
     for axis in ('0', 1.5, None, True):
-        with pytest.raises(TypeError, match='integers'):
+        with pytest.raises(TypeError, match='an axis is an integer, got'):
             wnorm.register(Mine, V=0, W=axis)
-    with pytest.raises(TypeError):  # nothing was registered
-        filters.layout(Mine(INPUT), 'V')
+    with pytest.raises(TypeError):
+        Layout(0, -1)
+    assert Layout(np.int64(1)) == Layout(1)
+    assert filters.find(Mine(INPUT), 'V') is None  # nothing was registered
+
+
+def test_bad_attribute_names_the_layer(Mine):
+    Mine.filter_axis = '0'
+    with pytest.raises(TypeError, match=r"Mine 'm' .* integer, got '0'"):
+        filters.layout(Mine(INPUT, name='m'))

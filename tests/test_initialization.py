@@ -166,8 +166,7 @@ def test_twice_in_a_row(floatX):
     before = values(layers)
     initialize(layers, X)  # silent: warnings are errors here
     for a, b in zip(before, values(layers)):
-        np.testing.assert_allclose(a, b, atol=1e-5 if floatX == 'float64'
-                                   else 1e-4)
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 def test_only_b_and_g_change():
@@ -350,7 +349,7 @@ def test_warns_before_it_overwrites(how, initialized):
     if initialized:
         initialize(l, batch())
     changes(how, l)
-    with pytest.warns(UserWarning, match='overwritten') as record:
+    with pytest.warns(UserWarning, match='overwrites b and g') as record:
         initialize(l, batch())
     assert "'fc1'" in str(record[0].message)
     assert record[0].filename == __file__
@@ -450,7 +449,7 @@ def test_too_large_for_the_precision():
     theano.config.floatX = 'float32'
     try:
         l = net(3, init_stdv=1e38)
-        refused(ValueError, "output of .*'fc1'.* is not finite", l,
+        refused(ValueError, "output of .*'fc1'.* not finite", l,
                 batch(scale=.1))
         # activations within range, the gain that they ask for beyond it
         l = net(3, g=Constant(1e20), eps=0.)
@@ -469,6 +468,98 @@ def test_nonlinearity_below():
     l = WeightNormLayer(DenseLayer(InputLayer((None, 5)), 3,
                                    nonlinearity=rectify, name='fc'))
     refused(ValueError, "'fc'.* has a nonlinearity below", l, batch())
+    with pytest.raises(ValueError, match='has a nonlinearity below'):
+        init_updates(l, T.matrix())
+
+
+def test_nothing_to_convolve():
+    # images smaller than the filters: an output without entries
+    l = weight_norm(dnn.Conv2DDNNLayer(InputLayer((None, 1, None, None)),
+                                       2, 3, name='conv'))
+    message = refused(ValueError, 'is empty or not finite', l,
+                      rng().randn(4, 1, 2, 2))
+    assert "'conv'" in message
+
+
+@pytest.mark.parametrize('warning', ['overwrites b and g', 'are constant'])
+def test_warning_as_an_error_changes_nothing(warning):
+    l = net(4, 3)
+    X = batch()
+    if 'constant' in warning:
+        X[:] = 1.
+    else:
+        changes('loaded', l)
+    refused(UserWarning, warning, l, X)
+
+
+def test_leaves_no_expressions_behind():
+    l = net(4)
+    initialize(l, batch())
+    assert not hasattr(l, 'init_updates')
+    out = get_output(l, init=True)
+    mine = l.init_updates
+    initialize(l, batch())
+    assert l.init_updates is mine and out.owner
+    with pytest.raises(ValueError):
+        initialize(NonlinearityLayer(l, T.log), batch())
+    assert l.init_updates is mine
+
+
+@pytest.mark.parametrize('scale', [1e-25, 1e20])
+def test_any_scale_of_the_batch(scale):
+    # whose squares are 0 or infinity in float32
+    theano.config.floatX = 'float32'
+    try:
+        report = initialize(net(4, 3), batch(scale=scale))
+        for row in report:
+            np.testing.assert_allclose(row.std_after, 1, rtol=1e-3)
+            assert not row.degenerate.any()
+    finally:
+        theano.config.floatX = 'float64'
+
+
+def test_other_types_of_g_and_b(floatX):
+    # a shared variable of another precision
+    other = dict(float32='float64', float64='float32')[floatX]
+    g, b = [theano.shared(np.ones(4, other)) for _ in 'gb']
+    l = weight_norm(DenseLayer(InputLayer((None, 5), T.matrix('x')), 4),
+                    g=g, b=b)
+    assert get_output(l).dtype == l.input_layer.W.dtype == floatX
+    report = initialize(l, batch())
+    np.testing.assert_allclose(report[0].std_after, 1, rtol=1e-4)
+    assert g.dtype == b.dtype == other
+
+
+def test_input_in_the_middle_of_the_network():
+    l = net(4, 3, 2)
+    middle = get_all_layers(l)[2]  # the first weight-normalized layer
+    top = [layer for layer in normalized(l) if layer is not middle]
+    updates = init_updates(l, {middle: T.matrix()})
+    assert [p for p, _ in updates] == sum([[n.b, n.g] for n in top], [])
+
+
+def test_in_c(monkeypatch, floatX):
+    # optimized and compiled, as users run it
+    monkeypatch.setattr(theano.compile.mode, 'instantiated_default_mode',
+                        theano.compile.mode.FAST_RUN)
+    l = InputLayer((None, 2, 5, 5), T.tensor4('x'))
+    l = weight_norm(dnn.Conv2DDNNLayer(l, 3, 3), train_g=True, eps=0.)
+    l = weight_norm(DenseLayer(l, 4, nonlinearity=None))
+    X = rng().randn(30, 2, 5, 5).astype(floatX)
+    g = get_all_layers(l)[2].g
+    g.set_value(np.array([1., 0., 1.], floatX))  # a constant filter
+    get_all_layers(l)[2].remember()
+    with pytest.warns(UserWarning, match='filters 1 are constant'):
+        report = initialize(l, X)
+    np.testing.assert_allclose(report[1].std_after, 1, rtol=1e-4)
+    np.testing.assert_allclose(report[1].mean_after, 0, atol=1e-4)
+    cost = T.mean(T.sqr(get_output(l, X)))
+    got = [theano.function([], d)() for d in T.grad(
+        cost, get_all_params(l, trainable=True))]
+    monkeypatch.undo()
+    for d, expected in zip(got, T.grad(cost, get_all_params(
+            l, trainable=True))):
+        np.testing.assert_allclose(d, expected.eval(), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize('name', ['b', 'g'])
@@ -476,7 +567,8 @@ def test_shared_between_two_layers(name):
     shared = theano.shared(np.ones(5), name=name)
     l = weight_norm(DenseLayer(InputLayer((None, 5)), 5), **{name: shared})
     l = weight_norm(DenseLayer(l, 5), **{name: shared})
-    refused(ValueError, 'share %s' % name, l, batch())
+    message = refused(ValueError, 'share %s' % name, l, batch())
+    assert message.count('DenseLayer') == 2
     with pytest.raises(ValueError, match='share %s' % name):
         init_updates(l, T.matrix())
 
@@ -507,6 +599,28 @@ def test_tied_to_the_effective_weight():
                 weight_norm(DenseLayer(tied(lambda encoder: encoder.W), 2))):
         message = refused(ValueError, 'W_param in place of W', top, batch())
         assert "'decoder'" in message and "'encoder'" in message
+
+
+def test_one_network_on_the_output_of_another():
+    generator = net(4)
+    l = weight_norm(DenseLayer(InputLayer((None, 4), get_output(
+        generator, batch()), name='fake'), 3))
+    message = refused(ValueError, 'first, and leave it out', [generator, l],
+                      batch())
+    assert "'fake'" in message and "'fc1'" in message
+    initialize(generator, batch())
+    initialize(l)
+
+
+def test_g_made_of_b():
+    # b changes in the pass that computes with g
+    s = theano.shared(np.zeros(4), name='s')
+    l = weight_norm(DenseLayer(InputLayer((None, 5)), 4, name='fc'),
+                    b=s, g=T.exp(s))
+    refused(ValueError, "'fc'.* computes with s", l, batch())
+    inner = net(4)
+    l = weight_norm(DenseLayer(inner, 4), b=2. * inner.b)
+    refused(ValueError, 'computes with b', l, batch())
 
 
 @pytest.mark.parametrize('fault', [MemoryError, KeyboardInterrupt])

@@ -671,13 +671,46 @@ def test_wrong_shape(wrapper, name):
     # https://github.com/pytorch/pytorch/issues/81195
     for spec in (np.ones(3), np.ones((4, 1)), theano.shared(np.ones(5)),
                  lambda shape: np.ones(2), T.matrix(), T.scalar(),
-                 np.ones(())):
+                 np.ones(()), T.as_tensor_variable(np.ones(3)),
+                 T.TensorType('float64', (True,))()):
         refused(ValueError, '%s has shape .* must have' % name,
                 wrapper=wrapper, **{name: spec})
-    for spec in (1., 'ones', [1., 1., 1., 1.], lambda shape: 1.):
+    for spec in (1., 'ones', [1., 1., 1., 1.], lambda shape: 1.,
+                 theano.gof.generic()):
         refused(TypeError, '%s must be an initializer' % name,
                 wrapper=wrapper, **{name: spec})
+    for spec in (lambda shape: None, lambda shape: Constant(1.)):
+        refused(TypeError, 'initializer of %s returned' % name,
+                wrapper=wrapper, **{name: spec})
 
+
+@pytest.mark.parametrize('name', ['b', 'g'])
+@both
+def test_wrong_values(wrapper, name):
+    for spec in (theano.shared(np.ones(4, 'int64')), np.ones(4, complex),
+                 np.array(list('abcd')), T.ivector()):
+        refused(TypeError, '%s has dtype' % name, wrapper=wrapper,
+                **{name: spec})
+    refused(ValueError, '%s contains NaN' % name, wrapper=wrapper,
+            **{name: np.array([1., np.nan, 1., 1.])})
+    refused(ValueError, 'W contains NaN', wrapper=wrapper,
+            W=np.full((5, 4), np.inf))
+    refused(TypeError, 'nonlinearity must be', wrapper=wrapper,
+            layer=dense(nonlinearity=None), nonlinearity=3)
+
+
+def test_refused_before_anything_is_drawn():
+    random = np.random.RandomState(1)
+    lasagne.random.set_rng(random)
+    layer = dense()
+    before = random.get_state()[1].tolist(), random.get_state()[2]
+    shared = theano.shared(np.ones(4))
+    for kwargs in (dict(W=Normal(1.), init_stdv=-1), dict(b=Normal(1.), eps=-1),
+                   dict(b=Normal(1.), g=np.ones(3)),
+                   dict(b=shared, g=np.ones(3), W=Normal(1.))):
+        refused(ValueError, 'DenseLayer', layer, **kwargs)
+    assert (random.get_state()[1].tolist(), random.get_state()[2]) == before
+    assert shared.name is None
 
 @both
 def test_wrong_W(wrapper):
@@ -694,9 +727,14 @@ def test_wrong_init_stdv(wrapper):
                 init_stdv=value)
     refused(ValueError, 'init_stdv has shape', wrapper=wrapper,
             init_stdv=np.ones(3))
-    for value in ('one', None, T.scalar()):
-        refused((TypeError, ValueError), 'init_stdv', wrapper=wrapper,
+    for value in ('one', '2', None, T.scalar(), True, 1j):
+        refused(TypeError, 'init_stdv must be a number', wrapper=wrapper,
                 init_stdv=value)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(theano.config, 'floatX', 'float32')
+        for value in (1e-50, 1e50):  # 0 and infinity in float32
+            refused(ValueError, 'init_stdv must be positive', wrapper=wrapper,
+                    init_stdv=value)
 
 
 @both
@@ -709,10 +747,8 @@ def test_wrong_eps(wrapper):
 def test_unknown_keyword(wrapper):
     refused(TypeError, 'unknown keyword', wrapper=wrapper, colour=1)
     refused(TypeError, 'unknown keyword', wrapper=wrapper, incomin=1)
-
-
-def test_unknown_keyword_suggests():
-    refused(TypeError, "'train_G'. Did you mean 'train_g'", train_G=True)
+    refused(TypeError, "'train_G'. Did you mean 'train_g'", wrapper=wrapper,
+            train_G=True)
 
 
 class Odd(Unknown):
@@ -748,6 +784,25 @@ def test_number_of_units_differs(wrapper):
             layer, wrapper)
     layer.shape = (None, None)
     assert wrapper(layer).g.get_value().shape == (3,)
+
+
+@both
+def test_filters_elsewhere_in_the_output(wrapper):
+    layer = Odd(InputLayer((None, 5)), name='odd')
+    layer.num_units, layer.shape = 3, (None, 7, 3)
+    refused(ValueError, r'3 filters, but 7 entries on axis 1 of the output.*'
+            r'Layout\(0, output_axis=axis\)', layer, wrapper)
+    layer.shape = (None,)
+    refused(ValueError, 'the output has no axis 1', layer, wrapper)
+
+
+def test_scalar_bias_of_the_layer():
+    # is not an untied one
+    for b in (theano.shared(0.), 0.):
+        layer = dense(nonlinearity=None)
+        layer.b = b
+        l = weight_norm(layer)
+        assert l.b.get_value().shape == (4,)
 
 
 @both

@@ -90,8 +90,9 @@ def test_unknown_class_follows_the_original(Mine, shape, axis):  # noqa: F811
     axes = tuple(i for i in range(len(shape)) if i != axis)
     np.testing.assert_allclose(np.sum(layer.W.eval() ** 2, axis=axes), 1.,
                                rtol=1e-5)
-    with pytest.raises(TypeError, match='wnorm.register'):
-        wnorm.weight_norm(Mine(InputLayer((None, 5))))
+    for refuse in (wnorm.weight_norm, nn.WeightNormLayer):
+        with pytest.raises(TypeError, match='wnorm.register'):
+            refuse(Mine(InputLayer((None, 5))))
 
 
 def test_unknown_class_of_another_dimension(Mine):  # noqa: F811

@@ -4,11 +4,21 @@ The norm of weight normalization is taken over the weights of one output unit.
 Where these lie in ``W`` differs from layer to layer; the layer's class tells.
 """
 import inspect
+import operator
 from collections import namedtuple
 
 from .naming import describe
 
-__all__ = ['Layout', 'layout', 'register']
+__all__ = ['Layout', 'find', 'layout', 'register']
+
+
+def _axis(value):
+    if isinstance(value, bool):
+        raise TypeError('an axis is an integer, got %r' % value)
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError('an axis is an integer, got %r' % (value,))
 
 
 class Layout(namedtuple('Layout', 'filter_axis position_axes output_axis')):
@@ -45,12 +55,9 @@ class Layout(namedtuple('Layout', 'filter_axis position_axes output_axis')):
     __slots__ = ()
 
     def __new__(cls, filter_axis, position_axes=(), output_axis=1):
-        axes = (filter_axis, output_axis) + tuple(position_axes)
-        if not all(isinstance(axis, int) and not isinstance(axis, bool)
-                   for axis in axes):
-            raise TypeError('axes must be integers, got %r' % (axes,))
-        return super(Layout, cls).__new__(cls, filter_axis,
-                                          tuple(position_axes), output_axis)
+        return super(Layout, cls).__new__(
+            cls, _axis(filter_axis), tuple(map(_axis, position_axes)),
+            _axis(output_axis))
 
     def norm_axes(self, ndim):
         """The axes of a weight of `ndim` dimensions that the norm sums."""
@@ -78,11 +85,7 @@ _LASAGNE = {
     'LocallyConnected2DLayer': Layout(0, position_axes=(-2, -1)),
 }
 
-_registered = {}  # class: {parameter: Layout}
-
-
-def _as_layout(value):
-    return value if isinstance(value, Layout) else Layout(value)
+_registered = {}  # class: {parameter: axis or Layout}
 
 
 def register(layer_class, **layouts):
@@ -98,8 +101,9 @@ def register(layer_class, **layouts):
 
     **layouts : int or :class:`Layout`
         For each parameter, by name: the axis that enumerates its filters, or
-        a :class:`Layout` where the filters are not on axis 1 of the output or
-        where positions do not share weights.
+        a :class:`Layout` where positions do not share weights. With a mere
+        axis, the filters are on that axis of the output on which the base
+        class has them, on axis 1 if that is not known.
 
     Raises
     ------
@@ -130,19 +134,29 @@ def register(layer_class, **layouts):
     if not layouts:
         raise TypeError('register(%s) needs at least one parameter, such as '
                         'W=0' % layer_class.__name__)
-    layouts = {name: _as_layout(value) for name, value in layouts.items()}
+    for value in layouts.values():
+        _as_layout(value, 1)  # or it is refused, before anything is kept
     _registered.setdefault(layer_class, {}).update(layouts)
 
 
-def _declared(cls):
-    """What `cls` itself says in its attribute ``filter_axis``."""
-    declared = vars(cls).get('filter_axis', {})
-    if not isinstance(declared, dict) or isinstance(declared, Layout):
-        declared = {'W': declared}
-    return declared
+def _as_layout(value, output_axis):
+    return (value if isinstance(value, Layout) else
+            Layout(value, output_axis=output_axis))
 
 
-def layout(layer, param='W'):
+def _entries(layer_class, param):
+    """What is said of `param`, from the class itself to its remotest base."""
+    for cls in layer_class.__mro__:
+        yield _registered.get(cls, {}).get(param)
+        declared = vars(cls).get('filter_axis')
+        if not isinstance(declared, dict):
+            declared = {'W': declared}
+        yield declared.get(param)
+        if param == 'W' and cls.__module__.startswith('lasagne.layers.'):
+            yield _LASAGNE.get(cls.__name__)
+
+
+def find(layer, param='W'):
     """Look up the :class:`Layout` of a layer's parameter.
 
     Parameters
@@ -154,24 +168,34 @@ def layout(layer, param='W'):
 
     Returns
     -------
-    Layout
+    Layout or None
         That of the layer's class or of the nearest base class that has one.
 
     Raises
     ------
     TypeError
-        If there is none.
+        If what the class says is no axis.
     """
-    for cls in type(layer).__mro__:
-        if param in _registered.get(cls, {}):
-            return _registered[cls][param]
-        if param in _declared(cls):
-            return _as_layout(_declared(cls)[param])
-        if (param == 'W' and cls.__name__ in _LASAGNE and
-                cls.__module__.startswith('lasagne.layers.')):
-            return _LASAGNE[cls.__name__]
-    name = type(layer).__name__
-    raise TypeError(
-        '%s: which axis of %s enumerates the filters is not known for this '
-        'class. Tell it once: wnorm.register(%s, %s=axis)'
-        % (describe(layer), param, name, param))
+    entries = [entry for entry in _entries(type(layer), param)
+               if entry is not None]
+    if not entries:
+        return None
+    output_axes = [entry.output_axis for entry in entries
+                   if isinstance(entry, Layout)]
+    try:
+        return _as_layout(entries[0], (output_axes + [1])[0])
+    except TypeError as error:
+        raise TypeError('%s: the filter axis of %s: %s'
+                        % (describe(layer), param, error))
+
+
+def layout(layer, param='W'):
+    """:func:`find`, or a TypeError that says how to register the class."""
+    found = find(layer, param)
+    if found is None:
+        name = type(layer).__name__
+        raise TypeError(
+            '%s: which axis of %s enumerates the filters is not known for '
+            'this class. Tell it once: wnorm.register(%s, %s=axis)'
+            % (describe(layer), param, name, param))
+    return found

@@ -90,10 +90,14 @@ def init_updates(layer_or_layers, inputs=None, **kwargs):
 
     Raises
     ------
+    TypeError
+        If `layer_or_layers` is no network.
+
     ValueError
-        If no layer of the network is weight-normalized, if two layers share
-        a b or g, or if the weights of a layer that feeds a weight-normalized
-        one depend on the g of another: then one pass cannot initialize both.
+        If no layer of the network is weight-normalized, or if one pass cannot
+        initialize it: two layers share a b or g, a weight-normalized layer or
+        one that feeds it computes with the b or g of another, or there is a
+        nonlinearity between the weight and its normalization.
 
     See Also
     --------
@@ -108,7 +112,8 @@ def init_updates(layer_or_layers, inputs=None, **kwargs):
     >>> x = T.matrix()
     >>> init = theano.function([x], updates=wnorm.init_updates(l, x))
     """
-    layers = all_layers(layer_or_layers)
+    given = inputs if isinstance(inputs, dict) else {}
+    layers = all_layers(layer_or_layers, given)
     return _updates(layers, get_output(layers, inputs, init=True, **kwargs))
 
 
@@ -167,9 +172,13 @@ def initialize(layer_or_layers, batch=None, deterministic=False):
     Notes
     -----
     Call it once, after the network is built and before training, with a batch
-    of some hundred examples. Calling it twice changes nothing. It changes
-    nothing but b and g: no running averages of batch normalization, no state
-    of a random number generator.
+    of some hundred examples. It changes nothing but b and g: no running
+    averages of batch normalization, no attributes of the layers.
+
+    In networks without noise, or with ``deterministic=True``, the statement
+    about means and deviations holds exactly, and calling it twice changes
+    nothing. With dropout or noise each pass draws anew: the statement holds
+    for the draw of the initializing pass.
 
     References
     ----------
@@ -188,35 +197,32 @@ def initialize(layer_or_layers, batch=None, deterministic=False):
     array([1., 1., 1., 1., 1.])
     """
     layers = all_layers(layer_or_layers)
-    normalized = normalized_layers(layers)
-    _check_inner_nonlinearities(normalized)
-    feeds = _feeds(layers, batch)
-    overwritten = [layer for layer in normalized if layer.changed()]
-    step, params = _compile(layers, normalized, list(feeds), deterministic)
-    with np.errstate(all='ignore'):  # what is not finite is an error below
-        before, degenerate, values = step(*feeds.values())
+    wrapped = wrapped_layers(layers)
+    data = _checked_batch(layers, batch)
+    overwritten = [layer for layer in wrapped if layer.changed()]
+    step, params = _compile(layers, wrapped, list(data), deterministic)
+    before, degenerate, values = step(*data.values())
+    _warn(wrapped, overwritten, degenerate)  # perhaps as an error
     old = [param.get_value() for param in params]
     try:
         for param, value in zip(params, values):
             param.set_value(value)
-        after = step(*feeds.values())[0]
+        after, _, _ = step(*data.values())
     except BaseException:  # an interruption as well
         for param, value in zip(params, old):
             param.set_value(value)
         raise
-    for layer in normalized:
+    for layer in wrapped:
         layer.remember()
-    report = Report(
+    return Report(
         LayerReport(layer, mean_before, std_before, mean_after, std_after,
                     constant)
         for layer, (mean_before, std_before), (mean_after, std_after), constant
-        in zip(normalized, before, after, degenerate))
-    _warn(overwritten, report)
-    return report
+        in zip(wrapped, before, after, degenerate))
 
 
-def all_layers(layer_or_layers):
-    """The layers of a network, from the input on.
+def all_layers(layer_or_layers, inputs=()):
+    """The layers of a network, from the input on, or from `inputs`.
 
     Raises
     ------
@@ -235,23 +241,44 @@ def all_layers(layer_or_layers):
         if not isinstance(layer, Layer):
             raise TypeError('a network is a layer or a list of output layers, '
                             'got a list with %r' % (layer,))
-    layers = get_all_layers(list(outputs))
+    layers = get_all_layers(list(outputs), inputs)
     for layer in layers:
-        if None in _below(layer) and not isinstance(layer, InputLayer):
+        if (None in _below(layer) and layer not in inputs and
+                not isinstance(layer, InputLayer)):
             raise ValueError('%s stands on a shape, not on a layer: put an '
                              'InputLayer below it' % describe(layer))
     return layers
 
 
-def normalized_layers(layers):
-    """Those of `layers` that are weight-normalized, at least one."""
-    normalized = [layer for layer in layers
-                  if isinstance(layer, WeightNormLayer)]
-    if not normalized:
+def wrapped_layers(layers):
+    """Those of `layers` that are weight-normalized, at least one.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or if one cannot be initialized.
+    """
+    wrapped = [layer for layer in layers if isinstance(layer, WeightNormLayer)]
+    if not wrapped:
         raise ValueError('no layer of this network is weight-normalized: '
                          'wrap its layers with weight_norm first (last layer: '
                          '%s)' % describe(layers[-1]))
-    return normalized
+    for layer in wrapped:
+        inner = getattr(layer.input_layer, 'nonlinearity', None)
+        if inner not in (None, identity):
+            raise ValueError(
+                '%s has a nonlinearity below its weight normalization, so its '
+                'pre-activations cannot be initialized: wrap it with '
+                'weight_norm, which takes the nonlinearity over, or give it '
+                'nonlinearity=None' % describe(layer.input_layer))
+    return wrapped
+
+
+def _named(layer):
+    """A weight normalization is known by what it normalizes."""
+    if isinstance(layer, WeightNormLayer):
+        return 'weight-normalized ' + describe(layer.input_layer)
+    return describe(layer)
 
 
 def _below(layer):
@@ -260,22 +287,10 @@ def _below(layer):
                    [getattr(layer, 'input_layer', None)])
 
 
-def _check_inner_nonlinearities(normalized):
-    for layer in normalized:
-        inner = getattr(layer.input_layer, 'nonlinearity', None)
-        if inner not in (None, identity):
-            raise ValueError(
-                '%s has a nonlinearity below its weight normalization, so its '
-                'pre-activations cannot be initialized: wrap it with '
-                'weight_norm, which takes the nonlinearity over, or give it '
-                'nonlinearity=None' % describe(layer.input_layer))
-
-
 # --- the batch -------------------------------------------------------------
 
-def _feeds(layers, batch):
-    """Check the batch; returns ``{input layer: array of its input's dtype}``.
-    """
+def _checked_batch(layers, batch):
+    """The batch as ``{input layer: array of its input's dtype}``."""
     if isinstance(batch, (list, tuple)):
         raise TypeError('a batch is an array or a dictionary from input '
                         'layers to arrays, got a %s'
@@ -347,10 +362,10 @@ def _checked(layer, array):
 def _updates(layers, outputs):
     """Collect ``init_updates`` after an initializing pass over `layers`.
 
-    One pass is exact only if no layer below a weight-normalized one computes
-    with a parameter that the pass changes elsewhere.
+    One pass is exact only if no weight-normalized layer, and none below one,
+    computes with a parameter that the pass changes elsewhere.
     """
-    normalized = normalized_layers(layers)
+    wrapped = wrapped_layers(layers)
     updates, owner = [], {}
     for layer in layers:
         for param, value in getattr(layer, 'init_updates', []):
@@ -358,54 +373,64 @@ def _updates(layers, outputs):
                 raise ValueError(
                     '%s and %s share %s: data-dependent initialization '
                     'cannot set it for both. Give each its own'
-                    % (describe(owner[param]), describe(layer), param))
+                    % (_named(owner[param]), _named(layer), param))
             owner[param] = layer
             updates.append((param, value))
     output = dict(zip(layers, outputs))
-    # a layer's weights contain the g of the weight normalization on top
-    wrapper = {layer.input_layer: layer for layer in normalized}
-    for layer in get_all_layers([layer.input_layer for layer in normalized]):
+    # the g that the weights of a layer contain
+    own_g = {layer.input_layer: layer.g for layer in wrapped}
+    feeding = set(get_all_layers(wrapped))
+    for layer in [layer for layer in layers if layer in feeding]:
         blockers = [output[below] for below in _below(layer)
-                    if below is not None]
+                    if below in output]
         for leaf in theano.gof.graph.inputs([output[layer]], blockers):
-            if owner.get(leaf, layer) not in (layer, wrapper.get(layer)):
+            if (owner.get(leaf, layer) is not layer and
+                    leaf is not own_g.get(layer)):
                 raise ValueError(
-                    'the weights of %s depend on %s of %s, which the '
-                    'initialization changes in the same pass. Tie them to '
-                    'its direction parameter instead: W_param in place of W'
-                    % (describe(layer), leaf,
-                       describe(owner[leaf].input_layer)))
+                    '%s computes with %s of %s, which the initialization '
+                    'changes in the same pass: it cannot do both at once. If '
+                    'weights are tied, tie them to the direction parameter: '
+                    'W_param in place of W. Else initialize the network that '
+                    '%s belongs to first, and leave it out here'
+                    % (_named(layer), leaf, _named(owner[leaf]), leaf))
     return updates
 
 
-def _compile(layers, normalized, feeds, deterministic):
+def _compile(layers, wrapped, inputs, deterministic):
     """The function that computes all that :func:`initialize` needs to know.
 
     Returns
     -------
     step : callable
-        From one array per layer of `feeds` to the moments of the network as
+        From one array per layer of `inputs` to the moments of the network as
         it is, the degenerate filters and the new values of `params`. Raises
         ValueError if any activation of the initializing pass is not finite.
 
     params : list of shared variables
     """
-    symbols = [layer.input_var.type() for layer in feeds]
-    inputs = dict(zip(feeds, symbols))
-    below = [layer.input_layer for layer in normalized]
-    moments = []
-    for layer, t in zip(normalized, get_output(
-            below, inputs, deterministic=deterministic)):
-        if layer.b is not None:
-            t = t + layer.align(layer.b)
-        moments += layer.moments(t)[:2]
-    outputs = get_output(layers, inputs, init=True,
-                         deterministic=deterministic)
-    updates = _updates(layers, outputs)
-    finite = [_all_finite(output) for output in outputs]
+    symbols = [layer.input_var.type() for layer in inputs]
+    given = dict(zip(inputs, symbols))
+    # layers keep expressions of their last pass: not of these ones
+    attributes = [(layer, dict(vars(layer))) for layer in layers]
+    try:
+        moments = []
+        for layer, t in zip(wrapped, get_output(
+                [layer.input_layer for layer in wrapped], given,
+                deterministic=deterministic)):
+            if layer.b is not None:
+                t = t + layer.align(layer.b)
+            moments += layer.moments(t)[:2]
+        outputs = get_output(layers, given, init=True,
+                             deterministic=deterministic)
+        updates = _updates(layers, outputs)
+    finally:
+        for layer, before in attributes:
+            vars(layer).clear()
+            vars(layer).update(before)
     output = dict(zip(layers, outputs))
+    finite = [_all_finite(output[layer]) for layer in layers]
     degenerate = [layer.moments(output[layer.input_layer])[2]
-                  for layer in normalized]
+                  for layer in wrapped]
     groups = [finite, moments, degenerate, [value for _, value in updates]]
     results = sum(groups, [])
     unknown = [leaf for leaf in theano.gof.graph.inputs(results)
@@ -414,20 +439,22 @@ def _compile(layers, normalized, feeds, deterministic):
         raise ValueError('the network depends on %s, for which there is no '
                          'data: give it a value or make it an input layer'
                          % ', '.join(map(str, unknown)))
-    # no default updates: running averages and generators stay as they are
+    # no default updates: running averages stay as they are
     function = theano.function(symbols, results, no_default_updates=True,
                                on_unused_input='ignore')
 
     def step(*arrays):
-        results = iter(function(*arrays))
+        with np.errstate(all='ignore'):  # what is not finite is an error here
+            results = iter(function(*arrays))
         finite, moments, degenerate, values = [
             [np.asarray(next(results)) for _ in group] for group in groups]
         for layer, ok in zip(layers, finite):
             if not ok:
-                raise ValueError('the output of %s is not finite; nothing has '
-                                 'been changed. It is the first such layer: '
-                                 'look at its parameters and at the scale of '
-                                 'the batch' % _named(layer))
+                raise ValueError(
+                    'the output of %s is empty or not finite; nothing has '
+                    'been changed. It is the first such layer: look at its '
+                    'parameters, and at the shape and scale of the batch'
+                    % _named(layer))
         for (param, _), value in zip(updates, values):
             if not np.isfinite(value).all():
                 owner = next(_named(layer) for layer in layers
@@ -435,40 +462,31 @@ def _compile(layers, normalized, feeds, deterministic):
                 raise ValueError(
                     'the initial value of %s of %s is not finite; nothing has '
                     'been changed. Its pre-activations are too small or too '
-                    'large for %s' % (
-                        param, owner, value.dtype))
+                    'large for %s' % (param, owner, value.dtype))
         return list(zip(moments[::2], moments[1::2])), degenerate, values
 
     return step, [param for param, _ in updates]
 
 
-def _named(layer):
-    # a weight normalization by what it normalizes
-    return (repr(layer) if isinstance(layer, WeightNormLayer)
-            else describe(layer))
-
-
 def _all_finite(output):
     if output.dtype not in theano.tensor.float_dtypes:
-        return T.constant(True)
-    return T.invert(T.any(T.isnan(output) | T.isinf(output)))
+        return T.gt(output.size, 0)
+    return T.gt(output.size, 0) & T.invert(
+        T.any(T.isnan(output) | T.isinf(output)))
 
 
-# --- the report ------------------------------------------------------------
-
-def _warn(overwritten, report):
+def _warn(wrapped, overwritten, degenerate):
     if overwritten:
         warnings.warn(
-            'initialize() has overwritten b and g that had been changed since '
-            'the layer was made or last initialized (trained or loaded '
-            'values?): %s' % ', '.join(
-                describe(layer.input_layer) for layer in overwritten),
-            stacklevel=3)
-    for row in report:
-        if row.degenerate.any():
+            'initialize() overwrites b and g that have been changed since the '
+            'layer was made or last initialized (trained or loaded values?): '
+            '%s' % ', '.join(describe(layer.input_layer)
+                             for layer in overwritten), stacklevel=3)
+    for layer, constant in zip(wrapped, degenerate):
+        if constant.any():
             warnings.warn(
-                '%s: filters %s are constant on this batch, so their g is '
-                'left as it was' % (
-                    describe(row.layer.input_layer),
-                    ', '.join(map(str, np.flatnonzero(row.degenerate)))),
+                '%s: filters %s are constant on this batch, so their g stays '
+                'as it was' % (
+                    describe(layer.input_layer),
+                    ', '.join(map(str, np.flatnonzero(constant)))),
                 stacklevel=3)

@@ -13,11 +13,14 @@ from . import filters
 from .naming import describe
 from .ops import normalized
 
-__all__ = ['WeightNormLayer', 'relu', 'weight_norm', 'wrap']
+__all__ = ['WeightNormLayer', 'relu', 'weight_norm']
 
 #: The default of the argument `W`. Left at this very object, V stays as the
 #: wrapped layer made it.
 KEEP_W = lasagne.init.Normal(0.05)
+
+#: What both functions take beside the layer.
+OPTIONS = ['b', 'g', 'W', 'train_g', 'init_stdv', 'nonlinearity', 'eps', 'name']
 
 #: Whether Lasagne takes expressions for parameters (0.1 does not).
 _EXPRESSIONS = hasattr(lasagne.utils, 'collect_shared_vars')
@@ -91,7 +94,8 @@ class WeightNormLayer(Layer):
         The biases and the gains.
 
     init_stdv, nonlinearity, eps
-        As given (:func:`lasagne.nonlinearities.identity` for None).
+        As given: a list of deviations as an array, no nonlinearity as
+        :func:`lasagne.nonlinearities.identity`.
 
     axes_to_sum : tuple of int
         The axes of the layer's input over which its statistics are taken.
@@ -166,12 +170,24 @@ class WeightNormLayer(Layer):
         layout = self.find_layout(incoming)
         V = incoming.W
         num_filters = count_filters(incoming, V, layout)
-        new_V = None if W is KEEP_W else self._draw(incoming, W, V)
+        init_stdv = check_init_stdv(incoming, init_stdv, num_filters)
+        eps = check_eps(incoming, eps)
+        if not (nonlinearity is None or callable(nonlinearity)):
+            raise TypeError('%s: nonlinearity must be a function or None, got '
+                            '%r' % (describe(incoming), nonlinearity))
+        specs = {'b': (b, bias_shape(incoming, num_filters)),
+                 'g': (g, (num_filters,))}
+        for name in 'bg':
+            check_param(incoming, name, *specs[name])
+        # only now may initializers draw random numbers
+        new_V = None if W is KEEP_W else draw(incoming, W)
+        b, g = [draw_param(incoming, name, *specs[name]) for name in 'bg']
+
         super(WeightNormLayer, self).__init__(incoming, **kwargs)
         self.train_g = bool(train_g)
-        self.init_stdv = check_init_stdv(incoming, init_stdv, num_filters)
+        self.init_stdv = init_stdv
         self.nonlinearity = identity if nonlinearity is None else nonlinearity
-        self.eps = check_eps(incoming, eps)
+        self.eps = eps
 
         # the axes of t
         ndim = len(incoming.output_shape)
@@ -180,13 +196,12 @@ class WeightNormLayer(Layer):
         self.dimshuffle_args = ['x'] * axis + [0] + ['x'] * (ndim - axis - 1)
 
         # create parameters, in this order
-        self.b = self._create('b', b, bias_shape(incoming, num_filters),
-                              regularizable=False)
-        self.g = self._create('g', g, (num_filters,), regularizable=False,
+        self.b = self._create('b', b, specs['b'][1], regularizable=False)
+        self.g = self._create('g', g, specs['g'][1], regularizable=False,
                               trainable=self.train_g)
         self.remember()
 
-        # from here on nothing fails: reparameterize the layer below
+        # reparameterize the layer below
         if new_V is not None:
             V.set_value(new_V)
         incoming.W_param = V
@@ -201,48 +216,12 @@ class WeightNormLayer(Layer):
         """Register the parameter `name`, or return None for no parameter."""
         if spec is None:
             return None
-        if callable(spec) and not isinstance(spec, theano.Variable):
-            spec = spec(shape)
-        what = '%s: %s' % (describe(self.input_layer), name)
-        if isinstance(spec, SharedVariable):
-            given = spec.get_value(borrow=True).shape
-        elif isinstance(spec, theano.Variable):
-            given = shape if spec.ndim == len(shape) else (None,) * spec.ndim
-        elif isinstance(spec, np.ndarray):
-            given = spec.shape
-            spec = lasagne.utils.floatX(spec)
-        else:
-            raise TypeError('%s must be an initializer, an array, a shared '
-                            'variable, an expression or None, got %r'
-                            % (what, spec))
-        if given != shape:
-            raise ValueError('%s has shape %s, must have %s'
-                             % (what, given, shape))
         if _EXPRESSIONS or isinstance(spec, (np.ndarray, SharedVariable)):
             return self.add_param(spec, shape, name=name, **tags)
         # what add_param does with an expression in later versions of Lasagne
         tags = dict(dict(trainable=True, regularizable=True), **tags)
         self.params[spec] = set(tag for tag in tags if tags[tag])
         return spec
-
-    @staticmethod
-    def _draw(incoming, W, V):
-        """The array that the argument `W` puts into V."""
-        what = '%s: W' % describe(incoming)
-        if not isinstance(V, SharedVariable):
-            raise ValueError('%s cannot be set: the weight of this layer is '
-                             'an expression. Leave W out' % what)
-        old = V.get_value(borrow=True)
-        if callable(W) and not isinstance(W, theano.Variable):
-            W = W(old.shape)
-        if not isinstance(W, np.ndarray):
-            raise TypeError('%s must be an initializer or an array, got %r. '
-                            'Give a shared variable to the layer itself'
-                            % (what, W))
-        if W.shape != old.shape:
-            raise ValueError('%s has shape %s, must have %s'
-                             % (what, W.shape, old.shape))
-        return W.astype(old.dtype)
 
     def get_params(self, unwrap_shared=True, **tags):
         if _EXPRESSIONS:
@@ -291,6 +270,13 @@ class WeightNormLayer(Layer):
         mean, std, degenerate : Theano expressions
             Vectors; `degenerate` where t is constant up to rounding.
         """
+        # Relative to a power of 2, so that no square under- or overflows;
+        # multiplying by one is exact.
+        size = T.mean(abs(t), axis=self.axes_to_sum)
+        unit = T.exp2(T.floor(T.log2(size))).astype(t.dtype)
+        unit = T.switch(T.gt(unit, 0) & T.lt(unit, np.inf), unit,
+                        np.asarray(1, t.dtype))
+        t = t / self.align(unit)
         mean = T.mean(t, axis=self.axes_to_sum)
         std = T.sqrt(T.mean(T.sqr(t - self.align(mean)),
                             axis=self.axes_to_sum))
@@ -299,13 +285,13 @@ class WeightNormLayer(Layer):
         rms = T.sqrt(T.mean(T.sqr(t), axis=self.axes_to_sum))
         rounding = (10 * np.asarray(np.finfo(t.dtype).eps, t.dtype) *
                     T.sqrt(n.astype(t.dtype)) * rms)
-        return mean, std, T.le(std, rounding)
+        return mean * unit, std * unit, T.le(std, rounding)
 
     def get_output_for(self, input, init=False, **kwargs):
         if init:
             return self.nonlinearity(self._initialized(input))
         if self.b is not None:
-            input = input + self.align(self.b)
+            input = input + self.align(self.b).astype(input.dtype)
         return self.nonlinearity(input)
 
     def _initialized(self, input):
@@ -333,7 +319,7 @@ class WeightNormLayer(Layer):
             output = t * self.align(scale)
             for bias in (below, self.b):
                 if bias is not None:
-                    output = output + self.align(bias)
+                    output = output + self.align(bias).astype(t.dtype)
         if 'g' in updatable:
             self.init_updates.append(
                 (self.g, self._like(self.g, self.g * scale)))
@@ -433,9 +419,6 @@ def weight_norm(layer, **kwargs):
 
 def wrap(wrapper, layer, kwargs):
     """Put `wrapper`, a :class:`WeightNormLayer` class, around `layer`."""
-    check_wrappable(layer)
-    check_keywords(layer, kwargs, ['b', 'g', 'W', 'train_g', 'init_stdv',
-                                   'nonlinearity', 'eps', 'name'])
     own = getattr(layer, 'nonlinearity', None)
     wrapped = wrapper(layer, **dict(dict(nonlinearity=own), **kwargs))
     if own is not None:
@@ -463,11 +446,11 @@ def check_wrappable(layer):
 def check_keywords(layer, kwargs, known):
     for keyword in kwargs:
         if keyword not in known:
-            close = difflib.get_close_matches(keyword, known, 1)
+            close = difflib.get_close_matches(keyword, OPTIONS, 1)
             raise TypeError('%s: unknown keyword %r.%s' % (
                 describe(layer), keyword,
                 ' Did you mean %r?' % close[0] if close else
-                ' Known: %s' % ', '.join(known)))
+                ' Known: %s' % ', '.join(OPTIONS)))
 
 
 def count_filters(layer, V, layout):
@@ -476,49 +459,135 @@ def count_filters(layer, V, layout):
         if not -V.ndim <= axis < V.ndim:
             raise ValueError('%s: W has %d dimensions, there is no axis %d'
                              % (describe(layer), V.ndim, axis))
+    output = layer.output_shape
+    if not -len(output) <= layout.output_axis < len(output):
+        raise ValueError('%s: the output has no axis %d for the filters'
+                         % (describe(layer), layout.output_axis))
     units = getattr(layer, 'num_units', getattr(layer, 'num_filters', None))
     if units is None:
-        units = layer.output_shape[layout.output_axis]
+        units = output[layout.output_axis]
     if isinstance(V, SharedVariable):
         shape = V.get_value(borrow=True).shape
         entries = shape[layout.filter_axis]
-        if units is not None and units != entries:
+        if units not in (None, entries):
             raise ValueError(
                 '%s: W has shape %s with %d filters on axis %d, but the layer '
                 'has %d units. Its class puts the filters elsewhere: '
                 'wnorm.register(%s, W=axis)'
                 % (describe(layer), shape, entries, layout.filter_axis, units,
                    type(layer).__name__))
-        return entries
+        units = entries
     if units is None:
         raise ValueError(
             '%s: the number of units is not known, because W is an expression '
             'and axis %d of the output has no fixed size. Give the layer an '
             'attribute num_units' % (describe(layer), layout.output_axis))
+    if output[layout.output_axis] not in (None, units):
+        raise ValueError(
+            '%s: %d filters, but %d entries on axis %d of the output. The '
+            'filters are on another axis of it: wnorm.register(%s, '
+            'W=wnorm.Layout(%d, output_axis=axis))'
+            % (describe(layer), units, output[layout.output_axis],
+               layout.output_axis, type(layer).__name__, layout.filter_axis))
     return units
 
 
 def bias_shape(layer, num_filters):
     """One bias per filter, or the shape of the layer's own untied bias."""
     b = getattr(layer, 'b', None)
-    if b is None or b.ndim == 1:
+    if getattr(b, 'ndim', 0) <= 1:
         return (num_filters,)
     if isinstance(b, SharedVariable):
         return b.get_value(borrow=True).shape
     return (num_filters,) + tuple(layer.output_shape[-(b.ndim - 1):])
 
 
+def check_param(layer, name, spec, shape):
+    """Check what was given for the parameter `name`, if it can be seen."""
+    what = '%s: %s' % (describe(layer), name)
+    variable = isinstance(spec, theano.Variable)
+    if spec is None or callable(spec) and not variable:
+        return
+    if not (isinstance(spec, np.ndarray) or
+            variable and hasattr(spec, 'broadcastable')):
+        raise TypeError('%s must be an initializer, an array, a shared '
+                        'variable, an expression or None, got %r'
+                        % (what, spec))
+    if isinstance(spec, np.ndarray):
+        given = spec.shape
+    elif isinstance(spec, SharedVariable):
+        given = spec.get_value(borrow=True).shape
+    elif isinstance(spec, theano.Constant):
+        given = spec.data.shape
+    elif spec.ndim == len(shape):  # as far as it is known
+        given = tuple(1 if one else n
+                      for one, n in zip(spec.broadcastable, shape))
+    else:
+        given = (None,) * spec.ndim
+    if given != shape:
+        raise ValueError('%s has shape %s, must have %s'
+                         % (what, given, shape))
+    if variable and not spec.dtype.startswith('float'):
+        raise TypeError('%s has dtype %s, must be floating point'
+                        % (what, spec.dtype))
+    if not variable:
+        check_numbers(what, spec)
+
+
+def check_numbers(what, array):
+    if array.dtype.kind not in 'biuf':
+        raise TypeError('%s has dtype %s, must be real numbers'
+                        % (what, array.dtype))
+    if not np.isfinite(array).all():
+        raise ValueError('%s contains NaN or infinity' % what)
+
+
+def draw_param(layer, name, spec, shape):
+    """What becomes of `spec`: an array in floatX, a variable, or None."""
+    if callable(spec) and not isinstance(spec, theano.Variable):
+        spec = spec(shape)
+        if spec is None or callable(spec) and not isinstance(
+                spec, theano.Variable):
+            raise TypeError('%s: the initializer of %s returned %r'
+                            % (describe(layer), name, spec))
+        check_param(layer, name, spec, shape)
+    return (lasagne.utils.floatX(spec) if isinstance(spec, np.ndarray)
+            else spec)
+
+
+def draw(layer, W):
+    """The array that the argument `W` puts into V."""
+    what = '%s: W' % describe(layer)
+    V = layer.W
+    if not isinstance(V, SharedVariable):
+        raise ValueError('%s cannot be set: the weight of this layer is an '
+                         'expression. Leave W out' % what)
+    old = V.get_value(borrow=True)
+    if callable(W) and not isinstance(W, theano.Variable):
+        W = W(old.shape)
+    if not isinstance(W, np.ndarray):
+        raise TypeError('%s must be an initializer or an array, got %r. '
+                        'Give a shared variable to the layer itself'
+                        % (what, W))
+    if W.shape != old.shape:
+        raise ValueError('%s has shape %s, must have %s'
+                         % (what, W.shape, old.shape))
+    check_numbers(what, W)
+    return W.astype(old.dtype)
+
+
 def check_init_stdv(layer, init_stdv, num_filters):
     what = '%s: init_stdv' % describe(layer)
-    try:
-        value = np.asarray(init_stdv, dtype='float64')
-    except (TypeError, ValueError):
+    value = np.array(init_stdv)
+    if value.dtype.kind not in 'iuf':
         raise TypeError('%s must be a number or one per filter, got %r'
                         % (what, init_stdv))
     if value.shape not in [(), (num_filters,)]:
         raise ValueError('%s has shape %s, must be one number or have shape '
                          '(%d,)' % (what, value.shape, num_filters))
-    if not (np.isfinite(value) & (value > 0)).all():
+    with np.errstate(over='ignore', under='ignore'):
+        used = value.astype(theano.config.floatX)  # 1e-50 is 0 in float32
+    if not (np.isfinite(used) & (used > 0)).all():
         raise ValueError('%s must be positive and finite, got %r'
                          % (what, init_stdv))
     return value if value.shape else init_stdv

@@ -12,7 +12,7 @@ from lasagne.nonlinearities import identity
 from lasagne.utils import as_tuple
 
 from .. import filters, layers
-from ..layers import relu
+from ..layers import WeightNormLayer, relu
 from ..naming import describe
 
 __all__ = ['Deconv2DLayer', 'WeightNormLayer', 'lrelu', 'relu', 'weight_norm']
@@ -23,31 +23,33 @@ def lrelu(x, a=0.2):
     return T.maximum(x, a * x)
 
 
-class WeightNormLayer(layers.WeightNormLayer):
-    """:class:`wnorm.WeightNormLayer`, which guesses for unknown classes.
+#: The original's rule: dimensions of W, axis of its filters.
+_ORIGINAL_RULE = {2: 1, 4: 0}
+
+
+class GuessedWeightNormLayer(WeightNormLayer):
+    """A :class:`wnorm.WeightNormLayer` on a layer of an unknown class."""
+
+    @staticmethod
+    def find_layout(incoming):
+        return filters.Layout(_ORIGINAL_RULE[incoming.W.ndim])
+
+
+def weight_norm(layer, **kwargs):
+    """:func:`wnorm.weight_norm`, which guesses for unknown classes.
 
     For a layer class that :mod:`wnorm.filters` does not know it falls back,
     with a warning, on the rule of the copied file: filters on axis 1 of a
     weight of two dimensions, on axis 0 of one of four.
     """
-    @staticmethod
-    def find_layout(incoming):
-        try:
-            return filters.layout(incoming, 'W')
-        except TypeError:
-            axis = {2: 1, 4: 0}.get(incoming.W.ndim)
-            if axis is None:
-                raise
-        name = type(incoming).__name__
-        warnings.warn('%s: filters taken to be on axis %d of W, as in the '
-                      'original nn.py. Tell it once: wnorm.register(%s, W=%d)'
-                      % (describe(incoming), axis, name, axis), stacklevel=5)
-        return filters.Layout(axis)
-
-
-def weight_norm(layer, **kwargs):
-    """:func:`wnorm.weight_norm`, with :class:`wnorm.nn.WeightNormLayer`."""
-    return layers.wrap(WeightNormLayer, layer, kwargs)
+    axis = _ORIGINAL_RULE.get(getattr(getattr(layer, 'W', None), 'ndim', None))
+    if axis is None or filters.find(layer) is not None:
+        return layers.wrap(WeightNormLayer, layer, kwargs)
+    name = type(layer).__name__
+    warnings.warn('%s: filters taken to be on axis %d of W, as in the '
+                  'original nn.py. Tell it once: wnorm.register(%s, W=%d)'
+                  % (describe(layer), axis, name, axis), stacklevel=2)
+    return layers.wrap(GuessedWeightNormLayer, layer, kwargs)
 
 
 class Deconv2DLayer(Layer):

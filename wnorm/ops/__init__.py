@@ -38,7 +38,7 @@ def normalized(V, g, layout, eps=1e-6):
     if g is not None:
         pattern = ['x'] * V.ndim
         pattern[layout.filter_axis] = 0
-        g = g.dimshuffle(*pattern)
+        g = g.astype(V.dtype).dimshuffle(*pattern)
     if eps:
         norm = T.sqrt(np.asarray(eps, V.dtype) +
                       T.sum(T.sqr(V), axis=axes, keepdims=True))
