@@ -12,9 +12,11 @@ import sys
 #: Modules whose import calls for a remedy.
 TRIGGERS = frozenset([
     'theano',
+    'theano.tensor.blas',
     'theano.tensor.signal.downsample',
     'lasagne',
     'lasagne.layers.dnn',
+    'lasagne.layers.special',
     'theano.gpuarray.linalg',
 ])
 

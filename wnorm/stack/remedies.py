@@ -4,13 +4,17 @@ Each remedy is a function that looks for the one problem it mends, leaves a
 working installation alone, and reports what it did to :data:`applied`, where
 the doctor reads it.
 """
-import importlib.machinery
+import configparser
+import contextlib
 import importlib.util
 import logging
 import os
+import shlex
 import sys
 import types
 import warnings
+
+from wnorm.stack import hook
 
 #: What was remedied in this process, in order: ``{what: why}``.
 applied = {}
@@ -31,10 +35,50 @@ def before_import(name, path=None):
     return _ACTIONS[name](name, path)
 
 
+def _search(name, path):
+    """What the import would find without this package, or None.
+
+    Every other finder is asked, not the search path alone: editable installs
+    come with finders of their own.
+    """
+    for finder in sys.meta_path:
+        # an old finder may have find_module alone
+        find_spec = getattr(finder, 'find_spec', None)
+        if find_spec is not None and finder is not hook.Finder:
+            spec = find_spec(name, path)
+            if spec is not None:
+                return spec
+    return None
+
+
+class _Around(object):
+    """Loads a module with something done before and after.
+
+    Parameters
+    ----------
+    loader
+        The module's own, which does the work.
+    around : function
+        From the module to a context manager.
+    """
+
+    def __init__(self, loader, around):
+        self.loader = loader
+        self.around = around
+
+    def create_module(self, spec):
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module):
+        module.__loader__ = module.__spec__.loader = self.loader
+        with self.around(module):
+            self.loader.exec_module(module)
+
+
 # --- Theano ---------------------------------------------------------------
 
 def _theano(name, path):
-    if importlib.machinery.PathFinder.find_spec(name, path) is not None:
+    if _search(name, path) is not None:
         warn_about_toolchain()
         restore_numpy_names()
         restore_scipy_names()
@@ -46,11 +90,32 @@ def _theano(name, path):
 def warn_about_toolchain():
     """Say what to install where Theano could not compile anything."""
     from wnorm.stack import preflight
-    if 'cxx=' in os.environ.get('THEANO_FLAGS', '').replace(' ', ''):
-        return  # the user has decided
     for problem in (preflight.compiler_problem(), preflight.header_problem()):
-        if problem:
+        if problem and setting('cxx') is None:
             warnings.warn(problem, RuntimeWarning, stacklevel=2)
+
+
+def setting(name):
+    """What the user tells Theano in THEANO_FLAGS or .theanorc, or None.
+
+    To be had before Theano is imported, and without it.
+    """
+    flags = shlex.shlex(os.environ.get('THEANO_FLAGS', ''), posix=True)
+    flags.whitespace, flags.whitespace_split = ',', True
+    try:
+        values = [flag.strip()[len(name) + 1:] for flag in flags
+                  if flag.strip().startswith(name + '=')]
+    except ValueError:  # an open quotation, for Theano to report
+        values = []
+    if values:
+        return values[-1]
+    files = configparser.RawConfigParser()
+    try:
+        files.read(os.path.expanduser(path) for path in os.environ.get(
+            'THEANORC', '~/.theanorc').split(os.pathsep))
+    except configparser.Error:
+        pass  # for Theano to report
+    return files.get('global', name, fallback=None)
 
 
 def restore_numpy_names():
@@ -94,18 +159,24 @@ def restore_scipy_names():
 def describe_blas():
     """Tell Theano which BLAS to try, where NumPy no longer tells it.
 
-    Theano asks ``numpy.distutils.__config__``. Where that is gone, it falls
-    into a search that prints, or crashes under a recent setuptools.
+    Theano asks ``numpy.distutils.__config__``. The wheels of NumPy before
+    1.26 have it, but without the entry, and Theano crashes. Where all of it
+    is gone, Theano falls into a search that prints, or crashes under a
+    recent setuptools.
     """
     import numpy
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', DeprecationWarning)
         import numpy.distutils
-    if not getattr(numpy.distutils, '__config__', None):
-        numpy.distutils.__config__ = types.SimpleNamespace(
-            blas_opt_info={'libraries': ['openblas'], 'library_dirs': []})
+        try:
+            import numpy.distutils.__config__
+        except ImportError:
+            numpy.distutils.__config__ = types.SimpleNamespace()
+    config = numpy.distutils.__config__
+    if not hasattr(config, 'blas_opt_info'):
+        config.blas_opt_info = {'libraries': ['openblas'], 'library_dirs': []}
         logging.getLogger('theano.tensor.blas').addFilter(_not_the_fallback)
-        applied['numpy.distutils.__config__'] = (
+        applied['numpy.distutils.__config__.blas_opt_info'] = (
             'gone from NumPy, asked by Theano for the BLAS: names OpenBLAS, '
             "which Theano links if the system has it (else -lblas, else "
             "NumPy's own)")
@@ -128,6 +199,44 @@ def skip_compiled_scan():
                          'runs its Python loop (about 6 % slower)')
 
 
+#: What Theano declares in C, in terms of what it defines in C++.
+_GEMM = """
+extern "C" void %(s)sgemm_(
+    char* ta, char* tb, const int* m, const int* n, const int* k,
+    const %(type)s* alpha, const %(type)s* a, const int* lda,
+    const %(type)s* b, const int* ldb,
+    const %(type)s* beta, %(type)s* c, const int* ldc) {
+    %(s)sgemm_(ta, tb, (int*)m, (int*)n, (int*)k, (%(type)s*)alpha,
+               (%(type)s*)a, (int*)lda, (%(type)s*)b, (int*)ldb,
+               (%(type)s*)beta, c, (int*)ldc);
+}
+"""
+
+
+@contextlib.contextmanager
+def _with_batched_gemm(module):
+    yield
+    if module.config.blas.ldflags:
+        return
+    support = module.BatchedDot.c_support_code
+
+    def c_support_code(self):
+        return (support(self) + _GEMM % {'s': 's', 'type': 'float'} +
+                _GEMM % {'s': 'd', 'type': 'double'})
+
+    module.BatchedDot.c_support_code = c_support_code
+    applied['theano.tensor.blas.BatchedDot'] = (
+        "does not link where Theano has no BLAS but NumPy's: T.batched_dot "
+        'gets the functions that it lacks')
+
+
+def _blas(name, path):
+    spec = _search(name, path)
+    if spec is not None:
+        spec.loader = _Around(spec.loader, _with_batched_gemm)
+    return spec
+
+
 def _downsample(name, path):
     return _stand_in(name, path, 'downsample', (
         'removed from Theano 0.9, imported by Lasagne 0.1: '
@@ -136,30 +245,63 @@ def _downsample(name, path):
 
 # --- Lasagne --------------------------------------------------------------
 
-class _WithoutSetuptools(importlib.machinery.SourceFileLoader):
-    """Loads a module that imports ``pkg_resources``, where that is missing.
+@contextlib.contextmanager
+def _without_setuptools(module):
+    """Has a ``pkg_resources`` while `module` imports it.
 
-    The stand-in is there for that module alone: who finds no
-    ``pkg_resources`` later must be able to use something else.
+    For that module alone: who finds none later must be able to use something
+    else.
     """
-
-    def exec_module(self, module):
-        from wnorm.stack import pkg_resources
-        sys.modules['pkg_resources'] = pkg_resources
-        try:
-            super(_WithoutSetuptools, self).exec_module(module)
-        finally:
-            del sys.modules['pkg_resources']
+    from wnorm.stack import pkg_resources
+    sys.modules['pkg_resources'] = pkg_resources
+    try:
+        yield
+    finally:
+        sys.modules.pop('pkg_resources', None)
 
 
 def _needs_pkg_resources(name, path):
-    spec = importlib.machinery.PathFinder.find_spec(name, path)
-    if spec is None or importlib.util.find_spec('pkg_resources') is not None:
+    if ('pkg_resources' in sys.modules or
+            importlib.util.find_spec('pkg_resources') is not None):
         return None
-    spec.loader = _WithoutSetuptools(name, spec.origin)
-    applied['pkg_resources'] = (
-        'removed from setuptools 82: a stand-in while Lasagne 0.1 and '
-        'theano.gpuarray.linalg import it')
+    spec = _search(name, path)
+    if spec is not None and spec.loader is not None:
+        spec.loader = _Around(spec.loader, _without_setuptools)
+        applied['pkg_resources'] = (
+            'removed from setuptools 82: a stand-in while Lasagne 0.1 and '
+            'theano.gpuarray.linalg import it')
+    return spec
+
+
+class _NumPyOfOld(object):
+    """NumPy with a linspace that takes a number of steps such as 4.0."""
+
+    def __getattr__(self, name):
+        import numpy
+        return getattr(numpy, name)
+
+    def linspace(self, start, stop, num=50, **options):
+        import numpy
+        return numpy.linspace(start, stop, int(num), **options)
+
+
+@contextlib.contextmanager
+def _with_numpy_of_old(module):
+    yield
+    module.np = _NumPyOfOld()
+
+
+def _special(name, path):
+    import numpy
+    spec = _search(name, path)
+    try:
+        numpy.linspace(0, 1, 2.)
+    except TypeError:
+        if spec is not None:
+            spec.loader = _Around(spec.loader, _with_numpy_of_old)
+            applied[name] = (
+                'TPSTransformerLayer gives numpy.linspace a square root, '
+                'which NumPy 1.18 ceased to take: made an integer')
     return spec
 
 
@@ -174,7 +316,7 @@ def _dnn(name, path):
 def dnn_usable():
     """Whether Lasagne's own ``layers.dnn`` can be imported here."""
     import lasagne.layers
-    if not hasattr(lasagne.layers, 'BaseConvLayer'):
+    if not hasattr(lasagne.layers.conv, 'BaseConvLayer'):
         return False  # Lasagne 0.1 knows only the backend that Theano dropped
     from theano import gpuarray
     return gpuarray.pygpu_activated and gpuarray.dnn.dnn_present()
@@ -185,8 +327,7 @@ def _stand_in(name, path, module, reason):
 
     None where `path` is given and holds the real module.
     """
-    real = importlib.machinery.PathFinder.find_spec(name, path)
-    if real is not None and name != 'lasagne.layers.dnn':
+    if path is not None and _search(name, path) is not None:
         return None
     applied[name] = reason
     return importlib.util.spec_from_file_location(
@@ -195,8 +336,10 @@ def _stand_in(name, path, module, reason):
 
 _ACTIONS = {
     'theano': _theano,
+    'theano.tensor.blas': _blas,
     'theano.tensor.signal.downsample': _downsample,
     'lasagne.layers.dnn': _dnn,
+    'lasagne.layers.special': _special,
     'lasagne': _needs_pkg_resources,
     'theano.gpuarray.linalg': _needs_pkg_resources,
 }

@@ -1,0 +1,710 @@
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+import theano
+
+import wnorm
+from running import first_on_path, python, silent, write
+from wnorm.stack import doctor, preflight
+
+# libraries that do nothing, but are imported in no time
+LIBRARIES = {
+    'numpy/__init__.py': """
+__version__ = '1.26.4'
+class ones(object):
+    def __init__(self, size):
+        pass
+    def sum(self):
+        return 2
+""",
+    'numpy/distutils/__init__.py': '',
+    'scipy/__init__.py': '__version__ = "1.0"',
+    'scipy/signal/__init__.py': '',
+    'lasagne/__init__.py': '',
+}
+
+
+def diagnose(folder, *arguments, **environment):
+    """``doctor --json`` in a folder whose modules come first.
+
+    Returns
+    -------
+    findings : dict
+    rows : dict
+        The checks by their names.
+    """
+    environment.setdefault('THEANO_FLAGS', own_folder())
+    done = python('-m', 'wnorm', 'doctor', '--json', *arguments, cwd=folder,
+                  PYTHONPATH=first_on_path(folder), **environment)
+    assert done.stderr == ''
+    findings = json.loads(done.stdout)
+    assert done.returncode == (0 if findings['ok'] else 1)
+    assert findings['ok'] == (findings['problems'] == [])
+    for title, status in (('problems', 'problem'), ('warnings', 'warning')):
+        assert findings[title] == [check for check in findings['checks']
+                                   if check['status'] == status]
+        assert all(check['remedy'] for check in findings[title])
+    rows = {}
+    for check in findings['checks']:
+        assert sorted(check) == ['name', 'remedy', 'status', 'value']
+        assert check['status'] in doctor.STATUSES
+        rows.setdefault(check['name'], check)
+    assert list(rows) == [name for name in doctor.NAMES if name in rows]
+    return findings, rows
+
+
+def own_folder():
+    """The flags of the tests' compile folder alone."""
+    return 'base_compiledir=' + theano.config.base_compiledir
+
+
+# --- a machine on which all is well ---------------------------------------
+
+def test_here(tmp_path):
+    findings, rows = diagnose(tmp_path)
+    assert findings['ok'], findings['problems']
+    assert {'absent', 'ok'}.issuperset(
+        check['status'] for check in findings['checks']
+        if not check['name'].startswith(('BLAS', 'GPU', 'pygpu')))
+    assert rows['Python']['value'] == '%d.%d.%d (%s)' % (
+        sys.version_info[:3] + (sys.executable,))
+    import lasagne
+    import scipy
+    for name, module in (('wnorm', wnorm), ('NumPy', np), ('SciPy', scipy),
+                         ('Theano', theano), ('Lasagne', lasagne)):
+        value = rows[name]['value']
+        assert value.startswith(module.__version__), value
+        assert os.path.dirname(module.__file__) in value
+    assert rows['Start-up hook']['value'] == 'armed at every start of Python'
+    assert (', master' in rows['Lasagne']['value']) == (
+        lasagne.__version__ != '0.1')
+    assert shutil.which('g++') in rows['Compiler']['value']
+    assert theano.config.base_compiledir in rows['Compile folder']['value']
+    assert 'right in float64' in rows['Compiled test']['value']
+    assert 'blas' in rows['BLAS']['value'].lower()
+    assert float(rows['BLAS speed']['value'].split()[0]) > .1
+    assert 'theano.scan_module.scan_perform_ext' in findings['applied'] or (
+        sys.version_info < (3, 11))
+    assert all(findings['applied'].values())
+
+
+# --- machines on which something is wrong ---------------------------------
+
+IMPORTS_THAT_FAIL = {
+    'raise OSError("no\\nluck")': 'OSError: no',
+    'import sys; sys.exit()': 'SystemExit',
+    'raise KeyboardInterrupt("?")': 'trying it crashes Python (SIGINT)',
+    'import os; os._exit(0)': 'trying it ends Python (exit status 0)',
+    'import os; os.write(2, b"so long"); os.abort()':
+        'trying it crashes Python (SIGABRT), after it said: so long',
+    'import os; os.kill(os.getpid(), 11)':
+        'trying it crashes Python (SIGSEGV)',
+    '__version__ = "9"':
+        "AttributeError: module 'theano' has no attribute 'config'",
+    'print("\\0rubbish{}", end=""); import no_such_module':
+        "ModuleNotFoundError: No module named 'no_such_module'",
+}
+
+
+@pytest.mark.parametrize('code', IMPORTS_THAT_FAIL)
+def test_a_theano_that_cannot_be_imported(tmp_path, code):
+    write(tmp_path, dict(LIBRARIES, **{'theano/__init__.py': code}))
+    findings, rows = diagnose(tmp_path)
+    (problem,) = findings['problems']
+    assert problem['name'] == 'Theano'
+    assert problem['value'].startswith(IMPORTS_THAT_FAIL[code])
+    assert rows['NumPy']['value'] == '1.26.4 (%s)' % (tmp_path / 'numpy')
+    for name in ('Lasagne', 'Compiled test', 'BLAS'):
+        assert (rows[name]['status'], rows[name]['value']) == (
+            'skipped', 'not tried')
+    if 'no_such_module' in code:
+        assert problem['remedy'] == 'pip install no_such_module'
+    else:  # the environment names the folder, and so may be at fault
+        assert problem['remedy'] == (
+            'correct THEANO_FLAGS=%s; or reinstall %s: pip install '
+            '--force-reinstall --no-deps Theano==1.0.5' % (
+                own_folder(), tmp_path / 'theano' / '__init__.py'))
+    if not problem['value'].startswith('trying'):  # the child could go on
+        assert 'numpy.distutils.__config__.blas_opt_info' in (
+            findings['applied'])
+
+
+def test_a_theano_that_hangs(tmp_path):
+    write(tmp_path, dict(LIBRARIES, **{
+        'theano/__init__.py': 'import subprocess, time\n'
+        # what holds the child's output open is ended, too
+        'subprocess.Popen(["sleep", "100"])\ntime.sleep(100)\n'}))
+    findings, rows = diagnose(tmp_path, '--time-limit=4')
+    assert [problem['name'] for problem in findings['problems']] == ['Theano']
+    assert rows['Theano']['value'] == 'trying it takes longer than 4 seconds'
+    assert rows['Theano']['remedy'].startswith(
+        'try again with a longer --time-limit; or ')
+
+
+# blocks the imports of some modules, in every interpreter
+BLOCKER = """
+import sys
+
+
+class Blocker(object):
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name in %r:
+            raise ModuleNotFoundError("No module named %%r" %% name, name=name)
+
+
+sys.meta_path.insert(0, Blocker)
+"""
+
+
+def test_libraries_that_are_missing(tmp_path):
+    write(tmp_path, {'sitecustomize.py': BLOCKER % ['numpy', 'pygpu']})
+    findings, rows = diagnose(tmp_path)
+    (problem,) = findings['problems']
+    assert (problem['name'], problem['value'], problem['remedy']) == (
+        'NumPy', "ModuleNotFoundError: No module named 'numpy'",
+        "pip install 'numpy<2'")
+    assert rows['Theano']['value'] == rows['SciPy']['value'] == 'not tried'
+    assert rows['pygpu']['status'] == 'absent'
+    assert findings['applied'] == {}
+
+
+def test_theano_is_missing(tmp_path):
+    write(tmp_path, dict(LIBRARIES, **{
+        'sitecustomize.py': BLOCKER % ['theano']}))
+    findings, rows = diagnose(tmp_path)
+    (problem,) = findings['problems']
+    assert (problem['name'], problem['remedy']) == (
+        'Theano', 'pip install Theano==1.0.5')
+
+
+def test_lasagne_is_broken(tmp_path):
+    """With everything else in order, which therefore is tried."""
+    write(tmp_path, {'lasagne/__init__.py': 'import sys; sys.exit("bye")'})
+    findings, rows = diagnose(tmp_path)
+    (problem,) = findings['problems']
+    assert (problem['name'], problem['value']) == ('Lasagne',
+                                                   'SystemExit: bye')
+    assert problem['remedy'] == (
+        'reinstall %s: pip install --force-reinstall --no-deps Lasagne'
+        % (tmp_path / 'lasagne' / '__init__.py'))
+    assert rows['Compiled test']['status'] == 'ok'
+
+
+def test_numpy_is_too_new(tmp_path):
+    write(tmp_path, {'numpy/__init__.py': LIBRARIES[
+        'numpy/__init__.py'].replace('1.26.4', '2.0.1')})
+    findings, rows = diagnose(tmp_path)
+    assert [check['value'] for check in findings['problems']] == [
+        '2.0.1 is too new for Theano 1.0.5']
+    assert rows['NumPy']['remedy'] == "pip install 'numpy<2'"
+
+
+def test_no_compiler(tmp_path):
+    findings, rows = diagnose(tmp_path, PATH=tmp_path)
+    (problem,) = findings['problems']
+    assert (problem['name'], problem['value'], problem['remedy']) == (
+        'Compiler', 'g++ is missing',
+        'install it (Debian, Ubuntu: apt-get install g++)')
+    assert rows['Compiled test']['status'] == 'ok'  # slowly
+    assert [check['value'] for check in findings['warnings']
+            if check['name'] == 'Compiled test'] == [
+        'Theano computes in Python, which is very slow']
+
+
+def test_a_compiler_that_does_not_compile(tmp_path):
+    findings, rows = diagnose(
+        tmp_path, THEANO_FLAGS=own_folder() + ',cxx=/no/g++')
+    (problem,) = findings['problems']
+    assert (problem['name'], problem['value']) == (
+        'Compiled test', 'FileNotFoundError: [Errno 2] No such file or '
+        "directory: '/no/g++'")
+    assert problem['remedy'].startswith('correct THEANO_FLAGS=base_compile')
+    assert rows['BLAS']['status'] == 'skipped'
+
+
+def test_nonsense_in_theano_flags(tmp_path):
+    findings, rows = diagnose(
+        tmp_path, THEANO_FLAGS=own_folder() + ',floatX=big')
+    (problem,) = findings['problems']
+    assert problem['name'] == 'Theano'
+    assert problem['value'].startswith(
+        'ValueError: Invalid value ("big") for configuration variable')
+    assert problem['remedy'] == 'correct THEANO_FLAGS=%s,floatX=big' % (
+        own_folder())
+
+
+def test_the_hook_is_switched_off(tmp_path):
+    write(tmp_path, dict(LIBRARIES, **{
+        'theano/__init__.py': 'import numpy; numpy.bool'}))
+    findings, rows = diagnose(tmp_path, WNORM_STACK=0)
+    assert rows['Start-up hook']['value'] == 'switched off by WNORM_STACK=0'
+    assert rows['Start-up hook']['status'] == 'warning'
+    (problem,) = findings['problems']
+    assert problem['value'] == (
+        "AttributeError: module 'numpy' has no attribute 'bool'")
+    assert problem['remedy'] == (
+        'unset WNORM_STACK, which switches the remedies off')
+    assert findings['applied'] == {}
+
+
+def test_the_hook_is_not_installed(tmp_path):
+    """An interpreter that reads no ``.pth`` file."""
+    write(tmp_path, dict(LIBRARIES, **{'theano/__init__.py': '1 / 0'}))
+    subprocess.check_call([sys.executable, '-m', 'venv', '--without-pip',
+                           str(tmp_path / 'venv')])
+    done = python(
+        '-m', 'wnorm', 'doctor', '--json', cwd=tmp_path,
+        executable=tmp_path / 'venv' / 'bin' / 'python',
+        PYTHONPATH=os.pathsep.join([str(tmp_path), os.path.dirname(
+            os.path.dirname(wnorm.__file__))]))
+    rows = {check['name']: check
+            for check in json.loads(done.stdout)['checks']}
+    assert (done.returncode, done.stderr) == (1, '')
+    assert rows['Start-up hook']['status'] == 'warning'
+    assert rows['Start-up hook']['value'] == (
+        'not installed: armed by `import wnorm` only')
+    assert 'import wnorm before theano' in rows['Start-up hook']['remedy']
+    assert rows['Theano']['value'] == 'ZeroDivisionError: division by zero'
+
+
+def test_hook_rows(monkeypatch):
+    monkeypatch.delenv('WNORM_STACK', raising=False)
+    assert doctor.hook_row(True)['status'] == 'ok'
+    assert doctor.hook_row(False)['status'] == 'warning'
+
+
+# --- the compile folder ---------------------------------------------------
+
+def test_compile_folder_below_a_file(tmp_path, monkeypatch):
+    write(tmp_path, {'file': ''})
+    monkeypatch.setenv('THEANO_FLAGS',
+                       'base_compiledir=%s/deep/er' % (tmp_path / 'file'))
+    (row,) = doctor.folder_rows()
+    assert row['status'] == 'problem'
+    assert row['value'] == str(tmp_path / 'file/deep/er: Not a directory')
+    assert 'THEANO_FLAGS=base_compiledir=FOLDER' in row['remedy']
+
+
+def test_compile_folder_that_is_yet_to_be_made(tmp_path, monkeypatch):
+    monkeypatch.setenv('THEANO_FLAGS', 'compiledir=%s/new/folder' % tmp_path)
+    (row,) = doctor.folder_rows()
+    assert row == doctor.row('Compile folder', str(tmp_path / 'new/folder'))
+    assert not (tmp_path / 'new').exists()
+
+
+def test_compile_folder_on_a_full_disk(tmp_path):
+    """Found at once, where Theano would try for minutes."""
+    write(tmp_path, dict(LIBRARIES, **{'sitecustomize.py': """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+"""}))
+    flags = 'base_compiledir=%s' % tmp_path
+    findings, rows = diagnose(tmp_path, THEANO_FLAGS=flags,
+                              COVERAGE_PROCESS_START=None,
+                              COVERAGE_PROCESS_CONFIG=None)
+    (problem,) = findings['problems']
+    assert (problem['name'], problem['value']) == (
+        'Compile folder', '%s: File too large' % tmp_path)
+    assert rows['Theano']['status'] == 'skipped'
+
+
+# --- the compiled function ------------------------------------------------
+
+def test_a_theano_that_computes_wrong(monkeypatch):
+    compiled = theano.function
+
+    def wrong(inputs, outputs, mode):
+        function = compiled(inputs, outputs)
+
+        def call(*values):
+            elementwise, product, convolution = function(*values)
+            return elementwise, product + 1, convolution[:, :, ::-1]
+        return call
+    monkeypatch.setattr(theano, 'function', wrong)
+    rows = list(doctor.compiled_rows())
+    assert rows[0]['status'] == 'problem'
+    assert rows[0]['value'] == (
+        'Theano computes a product of matrices and a convolution wrong')
+    assert theano.config.compiledir in rows[0]['remedy']
+
+
+# --- flags ----------------------------------------------------------------
+
+def test_flags_that_theano_ignores(monkeypatch):
+    monkeypatch.setenv(
+        'THEANO_FLAGS', 'floatX, cxx=,flaotX=float32,blas.ldflags="-a,-b",')
+    (row,) = doctor.flag_rows()
+    assert (row['status'], row['value']) == (
+        'warning', "Config key 'floatX' has no value, ignoring it; Theano "
+        "has no flag 'flaotX'")
+
+
+def test_flags(monkeypatch, tmp_path):
+    write(tmp_path, {'theanorc': ''})
+    monkeypatch.setenv('THEANO_FLAGS', '')
+    monkeypatch.setattr(theano.configparser, 'config_files',
+                        [str(tmp_path / 'none')])
+    assert list(doctor.flag_rows()) == [
+        doctor.row('Theano flags', "none: Theano's defaults")]
+    theano.configparser.config_files.append(str(tmp_path / 'theanorc'))
+    monkeypatch.setenv('THEANO_FLAGS', 'floatX=float32')
+    assert list(doctor.flag_rows()) == [doctor.row(
+        'Theano flags', 'THEANO_FLAGS=floatX=float32; %s'
+        % (tmp_path / 'theanorc'))]
+
+
+# --- BLAS -----------------------------------------------------------------
+
+MAPS = """\
+7f0-7f1 r--p 00000000 fe:00 1  /v/numpy.libs/libopenblas64_p-r0.so
+7f1-7f2 r--p 00000000 fe:00 1  /v/numpy.libs/libgfortran.so.5
+7f2-7f3 rw-p 00000000 00:00 0
+7f3-7f4 r--p 00000000 fe:00 1  /v/scipy.libs/libscipy_openblas.so
+7f4-7f5 r--p 00000000 fe:00 1  /v/scipy/linalg/_fblas.cpython-311.so
+7f5-7f6 rw-p 00000000 00:00 0  [heap]
+%s"""
+REFERENCE = '/usr/lib/x86_64-linux-gnu/blas/libblas.so.3.11.0'
+OPENBLAS = '/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3'
+LINE = '7f7-7f8 r--p 00000000 fe:00 1  %s\n'
+
+
+@pytest.mark.parametrize('linked, more, found', [
+    (False, '', '/v/numpy.libs/libopenblas64_p-r0.so'),
+    (True, LINE % REFERENCE, REFERENCE),
+    (False, LINE % REFERENCE, '/v/numpy.libs/libopenblas64_p-r0.so'),
+    (True, LINE % '/opt/my blas/libmkl_rt.so.2', '/opt/my blas/libmkl_rt.so.2')
+])
+def test_loaded_blas(tmp_path, linked, more, found):
+    write(tmp_path, {'maps': MAPS % more})
+    assert doctor.loaded_blas(linked, str(tmp_path / 'maps')) == found
+
+
+def test_a_blas_that_cannot_be_found(tmp_path):
+    assert doctor.loaded_blas(True, str(tmp_path / 'none')) is None
+    write(tmp_path, {'maps': ''})
+    assert doctor.loaded_blas(True, str(tmp_path / 'maps')) is None
+
+
+@pytest.mark.parametrize('path, reference', [
+    (REFERENCE, True), (OPENBLAS, False), ('/usr/lib/libblas.so.3', True),
+    ('/usr/lib/libopenblas.so.0', False), ('/usr/lib/atlas/libblas.so', False),
+    (None, False)])
+def test_is_reference(path, reference):
+    assert bool(doctor.is_reference(path)) == reference
+
+
+@pytest.mark.parametrize('flags, path, speeds, warns', [
+    ('-lopenblas', OPENBLAS, (200, 60), []),
+    ('-lblas', REFERENCE, (3, 2), ['BLAS']),
+    ('', '/v/numpy.libs/libopenblas64_p-r0.so', (200, 9), ['BLAS speed']),
+    ('', REFERENCE, (3, 2), ['BLAS']),
+    ('', None, (200, 100), []),
+])
+def test_blas_rows(monkeypatch, flags, path, speeds, warns):
+    monkeypatch.setattr(doctor, 'blas_speed', lambda: speeds)
+    monkeypatch.setattr(doctor, 'loaded_blas', lambda linked: (
+        path if linked == bool(flags) else None))
+    with theano.change_flags({'blas.ldflags': flags}):
+        rows = list(doctor.blas_rows())
+    assert [row['name'] for row in rows] == ['BLAS', 'BLAS speed']
+    assert [row['name'] for row in rows if row['status'] != 'ok'] == warns
+    for row in rows:
+        if row['name'] in warns:
+            assert 'apt-get install libopenblas-dev' in row['remedy']
+    assert (flags or "NumPy's own") in rows[0]['value']
+    assert (path or 'file unknown') in rows[0]['value']
+    assert rows[1]['value'].startswith('%d GFLOP/s' % speeds[0])
+
+
+# --- compiler, GPU --------------------------------------------------------
+
+@pytest.fixture
+def path(monkeypatch, tmp_path):
+    """The folder that alone is searched for programs."""
+    monkeypatch.setenv('PATH', str(tmp_path))
+    monkeypatch.delenv('THEANO_FLAGS', raising=False)
+    monkeypatch.setenv('THEANORC', str(tmp_path / 'theanorc'))
+    return tmp_path
+
+
+def program(path, code):
+    path.write_text('#!/bin/sh\n' + code)
+    path.chmod(0o755)
+
+
+def test_a_compiler_that_does_not_run(path):
+    program(path / 'g++', 'echo no licence; exit 3')
+    row = list(doctor.compiler_rows())[0]
+    assert (row['status'], row['value']) == (
+        'problem', '%s does not run: no licence' % (path / 'g++'))
+
+
+def test_a_compiler_that_cannot_even_be_started(path):
+    program(path / 'g++', '')
+    (path / 'g++').write_text('#!/no/such/shell\n')
+    row = doctor.guarded('Compiler', doctor.compiler_rows)[0]
+    assert row['status'] == 'problem'
+    assert row['value'].startswith('FileNotFoundError')
+    assert row['remedy'] == 'reinstall or remove it'
+
+
+def test_missing_tools(path, monkeypatch):
+    monkeypatch.setattr(preflight, 'header_problem',
+                        lambda: 'Python.h is missing: install it')
+    tools = list(doctor.compiler_rows())
+    assert [row['status'] for row in tools] == ['problem', 'problem']
+    assert (tools[1]['value'], tools[1]['remedy']) == (
+        'Python.h is missing', 'install it')
+    monkeypatch.setenv('THEANO_FLAGS', 'cxx=')
+    tools = list(doctor.compiler_rows())
+    assert [row['status'] for row in tools] == ['warning', 'warning']
+    assert tools[0]['value'] == (
+        'g++ is missing; Theano was told what to use (cxx)')
+
+
+def test_a_wrong_python(monkeypatch):
+    monkeypatch.setattr(preflight, 'python_problem', lambda: 'too new')
+    row = next(doctor.python_rows())
+    assert (row['status'], row['value'], row['remedy']) == (
+        'problem', 'too new', 'use another Python')
+
+
+def test_no_gpu(path):
+    assert list(doctor.gpu_rows(str(path))) == [
+        doctor.row('GPU', 'none found (not needed)', 'absent')]
+
+
+def test_gpu_of_the_driver(path):
+    write(path, {'gpus/%s/information' % bus:
+                 'Model: \t\t NVIDIA %s\nIRQ:   9\n' % bus for bus in 'ba'})
+    assert list(doctor.gpu_rows(str(path))) == [
+        doctor.row('GPU', 'NVIDIA a; NVIDIA b')]
+
+
+def test_gpu_of_nvidia_smi(path):
+    program(path / 'nvidia-smi', 'echo one, 535.1, 8 GiB; echo two')
+    assert list(doctor.gpu_rows()) == [
+        doctor.row('GPU', 'one, 535.1, 8 GiB; two')]
+    program(path / 'nvidia-smi', 'exit 9')
+    (row,) = doctor.guarded('GPU', doctor.gpu_rows)
+    assert row['status'] == 'warning'  # a CPU will do
+    assert row['value'].startswith('CalledProcessError')
+
+
+def test_pygpu(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pygpu', None)
+    monkeypatch.setenv('THEANO_FLAGS', 'device=cuda0')
+    (row,) = doctor.pygpu_rows()
+    assert (row['status'], row['value']) == (
+        'warning', 'not found: Theano computes on the CPU, although it was '
+        'told device=cuda0')
+    monkeypatch.setenv('THEANO_FLAGS', 'device=cpu')
+    assert list(doctor.pygpu_rows()) == [doctor.row(
+        'pygpu', 'not found (not needed on a CPU)', 'absent')]
+    module = types.ModuleType('pygpu')
+    module.__version__ = '0.7.6'
+    monkeypatch.setitem(sys.modules, 'pygpu', module)
+    assert list(doctor.pygpu_rows()) == [
+        doctor.row('pygpu', '0.7.6 (where is unknown)')]
+
+
+def test_cudnn(monkeypatch, tmp_path):
+    folder = write(tmp_path, {'nvidia/cudnn/lib/libcudnn.so.9': ''})
+    monkeypatch.setattr(sys, 'path', [str(tmp_path)])
+    monkeypatch.delenv('LD_LIBRARY_PATH', raising=False)
+    assert list(doctor.cudnn_rows()) == [doctor.row(
+        'cuDNN', str(folder / 'nvidia/cudnn/lib/libcudnn.so.9'))]
+    monkeypatch.setattr(doctor.glob, 'glob', lambda pattern: [])
+    assert list(doctor.cudnn_rows())[0]['status'] == 'absent'
+
+
+# --- the child, seen from the doctor --------------------------------------
+
+def sent(*messages):
+    return ''.join('\nrubbish\n%s%s\n' % (doctor.MARK, json.dumps(message))
+                   for message in messages)
+
+
+def test_report_of_a_child_that_says_nothing():
+    checks, applied = doctor.read_report('', 'Sorry.\n', 'crashes')
+    assert checks[0]['name'] == 'NumPy'
+    assert checks[0]['value'] == 'trying it crashes, after it said: Sorry.'
+    assert {check['status'] for check in checks[1:]} == {'skipped'}
+    assert applied == {}
+
+
+def test_report_of_a_child_that_is_cut_off():
+    output = sent({'rows': [doctor.row('NumPy', '1')]},
+                  {'stage': 'pygpu', 'applied': {'what': 'why'}})
+    checks, applied = doctor.read_report(
+        output + doctor.MARK + '{"rows": [{"na', '', 'crashes')
+    assert [(check['name'], check['status']) for check in checks] == [
+        ('NumPy', 'ok'), ('pygpu', 'warning')]  # one can do without pygpu
+    assert checks[1]['value'] == 'trying it crashes'
+    assert applied == {'what': 'why'}
+
+
+def test_report_of_a_child_that_ends_well():
+    assert doctor.read_report(sent({'stage': None}), 'noise', 'crashes') == (
+        [], {})
+
+
+@pytest.mark.parametrize('status, text', [
+    (3, 'ends Python (exit status 3)'), (-9, 'crashes Python (SIGKILL)'),
+    (-99, 'crashes Python (signal 99)')])
+def test_how_it_ended(status, text):
+    assert doctor.how_it_ended(status) == text
+
+
+def test_no_child_can_be_started(monkeypatch):
+    monkeypatch.setattr(sys, 'executable', '/no/such/python')
+    findings = doctor.diagnose(1)
+    assert not findings['ok']
+    assert findings['problems'][0]['name'] == 'Theano'
+    assert findings['problems'][0]['value'].startswith('FileNotFoundError')
+
+
+def test_interrupted(monkeypatch):
+    """The child does not live on."""
+    started = []
+
+    class Child(subprocess.Popen):
+        def communicate(self, timeout):
+            started.append(self)
+            raise KeyboardInterrupt
+    monkeypatch.setattr(subprocess, 'Popen', Child)
+    assert doctor.run(argparse.Namespace(json=True, time_limit=9)) == 130
+    (child,) = started
+    assert child.returncode == -9
+    child.stdout.close()
+    child.stderr.close()
+
+
+def test_guarded_lets_an_interrupt_through():
+    def probe():
+        yield doctor.row('GPU', 'one')
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        doctor.guarded('GPU', probe)
+
+
+# --- describing errors ----------------------------------------------------
+
+@pytest.mark.parametrize('error, text', [
+    (ValueError(), 'ValueError'),
+    (ValueError('\n one\ntwo'), 'ValueError: one'),
+    (Exception('code', "failed: g++: error: no option '-x'\nmore"),
+     "Exception: g++: error: no option '-x'"),
+    (Exception('00001 #include\n x.c:1: fatal error: no Python.h\nmore'),
+     'Exception: x.c:1: fatal error: no Python.h'),
+    (ValueError('x' * 999), 'ValueError: ' + 'x' * 300),
+])
+def test_describe(error, text):
+    assert doctor.describe(error) == text
+
+
+def test_remedy_for_a_step_without_a_package(monkeypatch):
+    monkeypatch.delenv('THEANO_FLAGS')
+    assert doctor.remedy_for('BLAS', OSError()) == (
+        "empty Theano's compile folder, or name another: "
+        'THEANO_FLAGS=base_compiledir=FOLDER')
+
+
+def test_remedy_for_a_warning():
+    assert doctor.remedy_for('Theano', DeprecationWarning()) == (
+        'unset PYTHONWARNINGS, which makes warnings errors')
+
+
+def test_remedy_for_a_module_without_a_name():
+    assert doctor.remedy_for('pygpu', ModuleNotFoundError()) == (
+        'reinstall pygpu: pip install --force-reinstall --no-deps pygpu')
+
+
+def test_found_at(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(write(tmp_path, {'space/file': ''})))
+    assert doctor.found_at('json') == json.__file__
+    assert doctor.found_at('no_such_module') is None
+    assert doctor.found_at('space') is None  # a namespace
+
+
+# --- printing -------------------------------------------------------------
+
+FINDINGS = {
+    'ok': False,
+    'checks': [doctor.row('NumPy', '1.26'),
+               doctor.row('Start-up hook', 'away', 'warning', 'get it'),
+               doctor.row('Theano', 'word ' * 20 + 'end', 'problem', 'mend'),
+               doctor.row('pygpu', 'not found', 'absent')],
+    'applied': {'numpy.bool': 'removed'},
+    'warnings': [doctor.row('Start-up hook', 'away', 'warning', 'get it')],
+    'problems': [doctor.row('Theano', 'broken', 'problem', 'mend it')],
+}
+
+
+def test_table():
+    assert doctor.as_table(FINDINGS, 70).splitlines() == [
+        'NumPy          1.26',
+        'Start-up hook  WARNING: away',
+        'Theano         PROBLEM: word word word word word word word word word',
+        '               ' + ' '.join(['word'] * 11),
+        '               end',
+        'pygpu          not found',
+        '',
+        'Remedied',
+        '  numpy.bool',
+        '      removed',
+        '',
+        'Could be better',
+        '  Start-up hook: away',
+        '      -> get it',
+        '',
+        'Problems',
+        '  Theano: broken',
+        '      -> mend it',
+    ]
+
+
+def test_table_of_a_healthy_machine():
+    healthy = {'checks': FINDINGS['checks'][:1], 'applied': {},
+               'warnings': [], 'problems': []}
+    assert doctor.as_table(healthy, 10).splitlines() == [
+        'NumPy  1.26', '', 'Remedied', '  none', '', 'Problems', '  none']
+
+
+@pytest.mark.parametrize('as_json, terminal', [
+    (False, True), (False, False), (True, True)])
+def test_run(monkeypatch, capsys, as_json, terminal):
+    monkeypatch.setattr(doctor, 'diagnose', lambda time_limit: dict(
+        FINDINGS, ok=time_limit == 7))
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: terminal, raising=False)
+    status = doctor.run(argparse.Namespace(json=as_json, time_limit=7))
+    out, err = capsys.readouterr()
+    assert status == 0
+    assert out.startswith('{' if as_json else 'NumPy ')
+    assert ('compiles for a minute' in err) == (terminal and not as_json)
+    assert doctor.run(argparse.Namespace(json=True, time_limit=8)) == 1
+
+
+def test_characters_that_the_terminal_lacks(tmp_path):
+    code = ('from wnorm.stack import doctor; '
+            'doctor.show("caf\\xe9 \\udcff")')
+    assert silent(python('-c', code, cwd=tmp_path,
+                         PYTHONIOENCODING='ascii')) == 'caf\\xe9 \\udcff\n'
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
+@pytest.mark.parametrize('where', ['/dev/full', None])
+def test_nobody_reads_what_is_printed(tmp_path, where):
+    code = ('import os; %s; from wnorm.stack import doctor; '
+            'doctor.show("words")' % (
+                'os.dup2(os.open(%r, os.O_WRONLY), 1)' % where if where else
+                'import sys; sys.stdout = None'))
+    assert silent(python('-c', code, cwd=tmp_path)) == ''
