@@ -224,7 +224,7 @@ class WeightNormLayer(Layer):
         return spec
 
     def get_params(self, unwrap_shared=True, **tags):
-        if _EXPRESSIONS:
+        if _EXPRESSIONS:  # pragma: no cover (Lasagne master does the rest)
             return super(WeightNormLayer, self).get_params(
                 unwrap_shared=unwrap_shared, **tags)
         params = super(WeightNormLayer, self).get_params(**tags)
