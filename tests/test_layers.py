@@ -349,6 +349,18 @@ def test_W_is_not_ignored(floatX):
         assert not (V.get_value() == before).any()
 
 
+def test_order_of_the_draws():
+    # b, g, V: the original's
+    random = np.random.RandomState(3)
+    expected = [random.normal(0., 1., size=shape)
+                for shape in ((4,), (4,), (5, 4))]
+    layer = dense()
+    lasagne.random.set_rng(np.random.RandomState(3))
+    l = weight_norm(layer, W=Normal(1.), g=Normal(1.), b=Normal(1.))
+    for param, value in zip((l.b, l.g, layer.W_param), expected):
+        np.testing.assert_array_equal(param.get_value(), value)
+
+
 # --- nonlinearities ------------------------------------------------------------
 
 def test_nonlinearity_can_be_replaced():

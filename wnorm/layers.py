@@ -179,9 +179,9 @@ class WeightNormLayer(Layer):
                  'g': (g, (num_filters,))}
         for name in 'bg':
             check_param(incoming, name, *specs[name])
-        # only now may initializers draw random numbers
-        new_V = None if W is KEEP_W else draw(incoming, W)
+        # only now may initializers draw random numbers, V's last
         b, g = [draw_param(incoming, name, *specs[name]) for name in 'bg']
+        new_V = None if W is KEEP_W else draw(incoming, W)
 
         super(WeightNormLayer, self).__init__(incoming, **kwargs)
         self.train_g = bool(train_g)
