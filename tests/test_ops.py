@@ -100,3 +100,29 @@ def test_eps_keeps_the_precision_of_V():
     V = theano.shared(np.ones((2, 2), 'float32'))
     for eps in (1e-6, 0.):
         assert normalized(V, None, wnorm.Layout(1), eps).dtype == 'float32'
+
+
+@each_shape
+def test_agrees_with_torch(shape, layout, axes):
+    torch = pytest.importorskip('torch')
+    if layout.position_axes:
+        pytest.skip('torch has one norm per filter, not per position')
+    rng = np.random.RandomState(4)
+    V, g = rng.randn(*shape), rng.randn(shape[layout.filter_axis])
+    linear = torch.nn.Module()
+    linear.weight = torch.nn.Parameter(torch.tensor(V))
+    torch.nn.utils.parametrizations.weight_norm(
+        linear, dim=layout.filter_axis % V.ndim)
+    gain, direction = (linear.parametrizations.weight.original0,
+                       linear.parametrizations.weight.original1)
+    with torch.no_grad():
+        gain.copy_(torch.tensor(g.reshape(gain.shape)))
+    factor = rng.randn(*shape)
+    (linear.weight * torch.tensor(factor)).sum().backward()
+    Vs, gs = theano.shared(V), theano.shared(g)
+    W = normalized(Vs, gs, layout, 0.)
+    dV, dg = T.grad(T.sum(W * factor), [Vs, gs])
+    for ours, theirs in ((W, linear.weight.detach()), (dV, direction.grad),
+                         (dg, gain.grad.flatten())):
+        np.testing.assert_allclose(ours.eval(), theirs.numpy(), rtol=1e-10,
+                                   atol=1e-12)
