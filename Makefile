@@ -3,6 +3,12 @@
 # make test-all   also what takes longer: installations into fresh venvs
 # make doctor     what this machine has, what was remedied, what is wrong
 #
+# make gpu          fetch what an NVIDIA card needs, and try it
+# make test-gpu     the GPU suite on that card
+# make test-opencl  the GPU suite without a card, on PoCL
+# make check-cudnn  compile against cuDNN 8 and 9, without a card (GBs)
+# make gpu-bundle   a folder for GPU nodes without network
+#
 # PYTHON=python3.9    another interpreter (3.8 to 3.11), in a venv of its own
 # LASAGNE=folder      another checkout of Lasagne in place of the installed one
 
@@ -12,26 +18,47 @@ VENV = .venv$(filter-out -python3,-$(notdir $(PYTHON)))
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 EXPORT = $(if $(LASAGNE),PYTHONPATH="$(abspath $(LASAGNE))$${PYTHONPATH:+:$$PYTHONPATH}")
-PYTEST = $(EXPORT) $(BIN)/python -m pytest -n 2 --dist worksteal
+PYTEST = python -m pytest -n 2 --dist worksteal
 # all lines of wnorm/ must run, on the default interpreter and Lasagne
 COVER = $(if $(LASAGNE)$(filter-out python3,$(PYTHON)),,--cov --cov-report=term)
 
-.PHONY: demo test test-slow test-all doctor clean
+# runs what follows -- on a device, which must be there for the tests
+GPU = $(EXPORT) WNORM_GPU_REQUIRED=1 $(BIN)/python -m wnorm gpu
+
+.PHONY: demo test test-slow test-all doctor gpu test-gpu test-opencl \
+        check-cudnn gpu-bundle clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
 	$(EXPORT) $(BIN)/python examples/digits.py --out demo
 
 test: $(READY)
-	$(PYTEST) -m "not slow" $(COVER)
+	$(EXPORT) $(BIN)/$(PYTEST) -m "not slow and not gpu" $(COVER)
 
 test-slow: $(READY)
-	$(PYTEST) -m slow
+	$(EXPORT) $(BIN)/$(PYTEST) -m "slow and not gpu"
 
 test-all: test test-slow
 
 doctor: $(READY)
 	$(EXPORT) $(BIN)/python -m wnorm doctor
+
+# requirements.txt: of what is fetched with pip
+gpu: $(READY)
+	PIP_CONSTRAINT=requirements.txt $(BIN)/python -m wnorm gpu-setup
+
+test-gpu: gpu
+	$(GPU) -- $(PYTEST) -m gpu
+
+test-opencl: $(READY)
+	PIP_CONSTRAINT=requirements.txt $(BIN)/python -m wnorm gpu-setup --opencl
+	$(GPU) --opencl -- $(PYTEST) -m gpu
+
+check-cudnn: $(READY)
+	$(BIN)/python tests/cuda/check.py
+
+gpu-bundle: $(READY)
+	$(BIN)/python bundle/build.py
 
 # The check comes first: nothing is downloaded to a machine that lacks a tool.
 $(READY): setup.py pyproject.toml requirements.txt wnorm.pth wnorm/stack/preflight.py

@@ -25,11 +25,11 @@ def test_help(capsys):
 @pytest.mark.parametrize('ok', [True, False])
 def test_doctor(monkeypatch, capsys, ok):
     limits = []
-    monkeypatch.setattr(doctor, 'diagnose', lambda limit: limits.append(
-        limit) or {'ok': ok})
+    monkeypatch.setattr(doctor, 'diagnose', lambda *given: limits.append(
+        given) or {'ok': ok})
     monkeypatch.setattr(sys, 'argv', ['wnorm', 'doctor', '--json'])
     assert __main__.main() == (0 if ok else 1)
     assert __main__.main(['doctor', '--json', '--time-limit=3']) == (
         0 if ok else 1)
-    assert limits == [300, 3]
+    assert limits == [(300, 'cuda', False), (3, 'cuda', False)]
     assert capsys.readouterr().out.count('"ok"') == 2

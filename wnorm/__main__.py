@@ -3,10 +3,12 @@ import argparse
 import sys
 
 from .stack import doctor
+from .stack.gpu import command, prepare
 
 #: Modules with the functions ``add_arguments(parser)`` and ``run(arguments)``
 #: by the names of their commands.
-COMMANDS = {'doctor': doctor}
+COMMANDS = {'doctor': doctor, 'gpu': command,
+            'gpu-setup': prepare}
 
 
 def main(argv=None):

@@ -13,6 +13,7 @@ import theano
 import wnorm
 from running import first_on_path, python, silent, write
 from wnorm.stack import doctor, preflight
+from wnorm.stack import rows as rows_module
 
 # libraries that do nothing, but are imported in no time
 LIBRARIES = {
@@ -54,7 +55,7 @@ def diagnose(folder, *arguments, **environment):
     rows = {}
     for check in findings['checks']:
         assert sorted(check) == ['name', 'remedy', 'status', 'value']
-        assert check['status'] in doctor.STATUSES
+        assert check['status'] in rows_module.STATUSES
         rows.setdefault(check['name'], check)
     assert list(rows) == [name for name in doctor.NAMES if name in rows]
     return findings, rows
@@ -72,7 +73,8 @@ def test_here(tmp_path):
     assert findings['ok'], findings['problems']
     assert {'absent', 'ok'}.issuperset(
         check['status'] for check in findings['checks']
-        if not check['name'].startswith(('BLAS', 'GPU', 'pygpu')))
+        if not check['name'].startswith('BLAS') and
+        check['name'] not in doctor.OPTIONAL)
     assert rows['Python']['value'] == '%d.%d.%d (%s)' % (
         sys.version_info[:3] + (sys.executable,))
     import lasagne
@@ -165,14 +167,13 @@ sys.meta_path.insert(0, Blocker)
 
 
 def test_libraries_that_are_missing(tmp_path):
-    write(tmp_path, {'sitecustomize.py': BLOCKER % ['numpy', 'pygpu']})
+    write(tmp_path, {'sitecustomize.py': BLOCKER % ['numpy']})
     findings, rows = diagnose(tmp_path)
     (problem,) = findings['problems']
     assert (problem['name'], problem['value'], problem['remedy']) == (
         'NumPy', "ModuleNotFoundError: No module named 'numpy'",
         "pip install 'numpy<2'")
     assert rows['Theano']['value'] == rows['SciPy']['value'] == 'not tried'
-    assert rows['pygpu']['status'] == 'absent'
     assert findings['applied'] == {}
 
 
@@ -477,53 +478,93 @@ def test_a_wrong_python(monkeypatch):
         'problem', 'too new', 'use another Python')
 
 
-def test_no_gpu(path):
-    assert list(doctor.gpu_rows(str(path))) == [
-        doctor.row('GPU', 'none found (not needed)', 'absent')]
+# --- the GPU --------------------------------------------------------------
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """What is found on the machine, and on the device."""
+    def findings(*rows):
+        monkeypatch.setattr(doctor.survey, 'look', lambda kind: kind)
+        monkeypatch.setattr(doctor.survey, 'rows', lambda kind: [
+            doctor.row(name, 'on ' + kind, status, 'do this')
+            for name, status in rows])
+        monkeypatch.setattr(doctor.settings, 'environment',
+                            lambda machine: {'for': machine})
+        monkeypatch.setattr(
+            doctor.check, 'run', lambda variables, time_limit: doctor.row(
+                'GPU test', '%s within %d s' % (variables, time_limit)))
+        monkeypatch.setenv('THEANO_FLAGS', '')
+    return findings
 
 
-def test_gpu_of_the_driver(path):
-    write(path, {'gpus/%s/information' % bus:
-                 'Model: \t\t NVIDIA %s\nIRQ:   9\n' % bus for bus in 'ba'})
-    assert list(doctor.gpu_rows(str(path))) == [
-        doctor.row('GPU', 'NVIDIA a; NVIDIA b')]
+def statuses(*arguments):
+    return [(found['name'], found['status'])
+            for found in doctor.gpu_rows(*arguments)]
 
 
-def test_gpu_of_nvidia_smi(path):
-    program(path / 'nvidia-smi', 'echo one, 535.1, 8 GiB; echo two')
-    assert list(doctor.gpu_rows()) == [
-        doctor.row('GPU', 'one, 535.1, 8 GiB; two')]
-    program(path / 'nvidia-smi', 'exit 9')
-    (row,) = doctor.guarded('GPU', doctor.gpu_rows)
-    assert row['status'] == 'warning'  # a CPU will do
-    assert row['value'].startswith('CalledProcessError')
+def test_no_gpu(gpu):
+    gpu(('GPU', 'problem'), ('pygpu', 'ok'), ('cuDNN', 'warning'))
+    assert statuses('cuda', False, 9) == [
+        ('GPU', 'absent'), ('pygpu', 'ok'), ('cuDNN', 'absent')]
+    first = next(doctor.gpu_rows('cuda', False, 9))
+    assert first['value'] == 'on cuda (not needed)'
 
 
-def test_pygpu(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'pygpu', None)
+def test_no_gpu_but_one_is_asked_for(gpu, monkeypatch):
+    gpu(('GPU', 'problem'), ('cuDNN', 'warning'))
+    assert statuses('cuda', True, 9) == [
+        ('GPU', 'problem'), ('cuDNN', 'warning'), ('GPU test', 'skipped')]
     monkeypatch.setenv('THEANO_FLAGS', 'device=cuda0')
-    (row,) = doctor.pygpu_rows()
-    assert (row['status'], row['value']) == (
-        'warning', 'not found: Theano computes on the CPU, although it was '
-        'told device=cuda0')
-    monkeypatch.setenv('THEANO_FLAGS', 'device=cpu')
-    assert list(doctor.pygpu_rows()) == [doctor.row(
-        'pygpu', 'not found (not needed on a CPU)', 'absent')]
-    module = types.ModuleType('pygpu')
-    module.__version__ = '0.7.6'
-    monkeypatch.setitem(sys.modules, 'pygpu', module)
-    assert list(doctor.pygpu_rows()) == [
-        doctor.row('pygpu', '0.7.6 (where is unknown)')]
+    assert statuses('cuda', False, 9) == [
+        ('GPU', 'problem'), ('cuDNN', 'warning')]
 
 
-def test_cudnn(monkeypatch, tmp_path):
-    folder = write(tmp_path, {'nvidia/cudnn/lib/libcudnn.so.9': ''})
-    monkeypatch.setattr(sys, 'path', [str(tmp_path)])
-    monkeypatch.delenv('LD_LIBRARY_PATH', raising=False)
-    assert list(doctor.cudnn_rows()) == [doctor.row(
-        'cuDNN', str(folder / 'nvidia/cudnn/lib/libcudnn.so.9'))]
-    monkeypatch.setattr(doctor.glob, 'glob', lambda pattern: [])
-    assert list(doctor.cudnn_rows())[0]['status'] == 'absent'
+def test_gpu_that_is_not_set_up(gpu):
+    gpu(('GPU', 'ok'), ('pygpu', 'problem'))
+    assert statuses('cuda', False, 9) == [('GPU', 'ok'), ('pygpu', 'warning')]
+
+
+def test_gpu_that_computes(gpu, monkeypatch):
+    gpu(('GPU', 'ok'))
+    assert list(doctor.gpu_rows('cuda', True, 9))[1]['value'] == (
+        "{'for': 'cuda'} within 9 s")
+    monkeypatch.setenv('THEANO_FLAGS', 'device=opencl0:0')
+    assert list(doctor.gpu_rows('cuda', True, 9))[1]['value'] == (
+        "{'for': 'opencl'} within 9 s")
+
+
+def test_a_search_that_fails(monkeypatch):
+    def look(kind):
+        raise OSError('no memory')
+    monkeypatch.setattr(doctor.survey, 'look', look)
+    (found,) = doctor.guarded(
+        'GPU', lambda: doctor.gpu_rows('cuda', False, 9))
+    assert (found['status'], found['value']) == (
+        'warning', 'OSError: no memory')  # a CPU will do
+
+
+def test_device_in_use(monkeypatch):
+    from theano import gpuarray
+    assert list(doctor.device_rows()) == []
+    monkeypatch.setattr(theano, 'config',
+                        types.SimpleNamespace(device='cuda0'))
+    (found,) = doctor.device_rows()
+    assert (found['status'], found['value']) == (
+        'warning', 'none: Theano computes on the CPU, although it was told '
+        'device=cuda0')
+    monkeypatch.setattr(gpuarray, 'pygpu_activated', True)
+    monkeypatch.setattr(gpuarray, 'get_context', lambda name:
+                        types.SimpleNamespace(devname='Fake '))
+    assert list(doctor.device_rows()) == [
+        doctor.row('GPU in use', 'cuda0 (Fake)')]
+
+
+def test_a_device_that_theano_cannot_use(tmp_path):
+    findings, rows = diagnose(
+        tmp_path, THEANO_FLAGS=own_folder() + ',device=cuda7', PATH=os.path
+        .dirname(sys.executable) + os.pathsep + os.environ['PATH'])
+    assert rows['GPU in use']['status'] == 'warning'
+    assert rows['GPU in use']['remedy'].endswith('wnorm gpu -- PROGRAM')
 
 
 # --- the child, seen from the doctor --------------------------------------
@@ -543,11 +584,11 @@ def test_report_of_a_child_that_says_nothing():
 
 def test_report_of_a_child_that_is_cut_off():
     output = sent({'rows': [doctor.row('NumPy', '1')]},
-                  {'stage': 'pygpu', 'applied': {'what': 'why'}})
+                  {'stage': 'GPU in use', 'applied': {'what': 'why'}})
     checks, applied = doctor.read_report(
         output + doctor.MARK + '{"rows": [{"na', '', 'crashes')
     assert [(check['name'], check['status']) for check in checks] == [
-        ('NumPy', 'ok'), ('pygpu', 'warning')]  # one can do without pygpu
+        ('NumPy', 'ok'), ('GPU in use', 'warning')]  # a CPU will do
     assert checks[1]['value'] == 'trying it crashes'
     assert applied == {'what': 'why'}
 
@@ -581,7 +622,8 @@ def test_interrupted(monkeypatch):
             started.append(self)
             raise KeyboardInterrupt
     monkeypatch.setattr(subprocess, 'Popen', Child)
-    assert doctor.run(argparse.Namespace(json=True, time_limit=9)) == 130
+    assert doctor.run(argparse.Namespace(
+        json=True, time_limit=9, kind='cuda', compute=False)) == 130
     (child,) = started
     assert child.returncode == -9
     child.stdout.close()
@@ -624,8 +666,8 @@ def test_remedy_for_a_warning():
 
 
 def test_remedy_for_a_module_without_a_name():
-    assert doctor.remedy_for('pygpu', ModuleNotFoundError()) == (
-        'reinstall pygpu: pip install --force-reinstall --no-deps pygpu')
+    assert doctor.remedy_for('cffi', ModuleNotFoundError()) == (
+        'reinstall or remove it')
 
 
 def test_found_at(tmp_path, monkeypatch):
@@ -682,15 +724,17 @@ def test_table_of_a_healthy_machine():
 @pytest.mark.parametrize('as_json, terminal', [
     (False, True), (False, False), (True, True)])
 def test_run(monkeypatch, capsys, as_json, terminal):
-    monkeypatch.setattr(doctor, 'diagnose', lambda time_limit: dict(
-        FINDINGS, ok=time_limit == 7))
+    monkeypatch.setattr(doctor, 'diagnose', lambda *given: dict(
+        FINDINGS, ok=given == (7, 'opencl', True)))
     monkeypatch.setattr(sys.stderr, 'isatty', lambda: terminal, raising=False)
-    status = doctor.run(argparse.Namespace(json=as_json, time_limit=7))
+    status = doctor.run(argparse.Namespace(
+        json=as_json, time_limit=7, kind='opencl', compute=True))
     out, err = capsys.readouterr()
     assert status == 0
     assert out.startswith('{' if as_json else 'NumPy ')
     assert ('compiles for a minute' in err) == (terminal and not as_json)
-    assert doctor.run(argparse.Namespace(json=True, time_limit=8)) == 1
+    assert doctor.run(argparse.Namespace(
+        json=True, time_limit=8, kind='opencl', compute=True)) == 1
 
 
 def test_characters_that_the_terminal_lacks(tmp_path):

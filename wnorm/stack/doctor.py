@@ -5,7 +5,6 @@ imported, and tried, in a child process with a time limit
 (:func:`examine`), which sends what it finds line by line; what it could not
 send any more, the doctor (:func:`diagnose`) concludes from how it ended.
 """
-import glob
 import importlib.machinery
 import json
 import os
@@ -20,22 +19,19 @@ import time
 import warnings
 
 from . import hook, preflight, remedies
+from .gpu import check, command, settings, survey
+from .rows import row
 
 SUMMARY = 'say what is installed, what works, what is wrong and what to do'
-
-#: What a row says of its subject: it works; it is not there and not needed;
-#: it works, but could work better; it keeps the library from working; it was
-#: not tried, as something before it does not work.
-STATUSES = ('ok', 'absent', 'warning', 'problem', 'skipped')
 
 #: What the rows are about, in the order of the table.
 NAMES = ('Python', 'wnorm', 'Start-up hook', 'NumPy', 'SciPy', 'Theano',
          'Theano flags', 'Lasagne', 'Compiler', 'Python headers',
-         'Compile folder', 'Compiled test', 'BLAS', 'BLAS speed', 'GPU',
-         'pygpu', 'cuDNN')
+         'Compile folder', 'Compiled test', 'BLAS', 'BLAS speed',
+         'GPU in use') + survey.NAMES
 
 #: What the library can do without, however broken it is.
-OPTIONAL = ('GPU', 'pygpu', 'cuDNN')
+OPTIONAL = ('GPU in use',) + survey.NAMES
 
 #: Starts a line of the child that is meant for the doctor.
 MARK = 'wnorm doctor: '
@@ -44,6 +40,9 @@ MARK = 'wnorm doctor: '
 def add_arguments(parser):
     parser.add_argument('--json', action='store_true',
                         help='print one JSON object instead of the table')
+    parser.add_argument('--run', action='store_true', dest='compute',
+                        help='compute on the GPU too, and compare')
+    command.add_kind(parser)
     parser.add_argument('--time-limit', type=float, default=300,
                         metavar='SECONDS',
                         help='when to stop waiting for Theano and the '
@@ -62,7 +61,8 @@ def run(arguments):
         if not arguments.json and sys.stderr and sys.stderr.isatty():
             print('Trying Theano; it compiles for a minute the first time ...',
                   file=sys.stderr)
-        findings = diagnose(arguments.time_limit)
+        findings = diagnose(arguments.time_limit, arguments.kind,
+                            arguments.compute)
         text = (json.dumps(findings, indent=2) if arguments.json else
                 as_table(findings, shutil.get_terminal_size().columns))
         show(text)
@@ -82,13 +82,17 @@ def show(text):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def diagnose(time_limit):
+def diagnose(time_limit, kind='cuda', compute=False):
     """All findings on this machine.
 
     Parameters
     ----------
     time_limit : float
         How many seconds Theano, Lasagne and the compiler may take.
+    kind : {'cuda', 'opencl'}
+        The devices to look for.
+    compute : bool
+        Whether to compute on one of them. Then it must work.
 
     Returns
     -------
@@ -104,7 +108,8 @@ def diagnose(time_limit):
                                    'run again when the machine is free')], {}
     checks = (guarded('Python', python_rows) +
               guarded('Compiler', compiler_rows) +
-              guarded('GPU', gpu_rows) + checks)
+              guarded('GPU', lambda: gpu_rows(kind, compute, time_limit)) +
+              checks)
     checks.sort(key=lambda check: NAMES.index(check['name']))
     problems = [check for check in checks if check['status'] == 'problem']
     return {
@@ -115,11 +120,6 @@ def diagnose(time_limit):
         'warnings': [check for check in checks
                      if check['status'] == 'warning'],
     }
-
-
-def row(name, value, status='ok', remedy=''):
-    """One line of the table: what, how it is, and what to do about it."""
-    return {'name': name, 'status': status, 'value': value, 'remedy': remedy}
 
 
 def guarded(name, probe):
@@ -219,20 +219,29 @@ def missing_tool(name, problem):
     return failure(name, value, remedy)
 
 
-def gpu_rows(driver='/proc/driver/nvidia'):
-    lines = []
-    if shutil.which('nvidia-smi'):
-        lines = subprocess.run(
-            ['nvidia-smi', '--query-gpu=name,driver_version,memory.total',
-             '--format=csv,noheader'], stdin=subprocess.DEVNULL, timeout=60,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True,
-        ).stdout.decode(errors='replace').strip().splitlines()
-    else:
-        for name in sorted(glob.glob(driver + '/gpus/*/information')):
-            with open(name, errors='replace') as file:
-                lines += re.findall(r'Model:\s*(.*)', file.read())
-    yield (row('GPU', '; '.join(lines)) if lines else
-           row('GPU', 'none found (not needed)', 'absent'))
+def gpu_rows(kind, compute, time_limit):
+    """What a device needs; with `compute`, whether it computes what it should."""
+    device = remedies.setting('device') or 'cpu'
+    if device.startswith('opencl'):
+        kind = 'opencl'
+    machine = survey.look(kind)
+    rows = survey.rows(machine)
+    problems = [found for found in rows if found['status'] == 'problem']
+    needed = compute or device.startswith(kind)
+    if not needed:
+        # a machine without a GPU is as it should be; one with a GPU that
+        # cannot be used is not
+        missing = rows[0]['status'] == 'problem'
+        for found in rows:
+            if found['status'] in ('problem', 'warning'):
+                found['status'] = 'absent' if missing else 'warning'
+        if missing:
+            rows[0]['value'] += ' (not needed)'
+    yield from rows
+    if compute and not problems:
+        yield check.run(settings.environment(machine), time_limit)
+    elif compute:
+        yield row('GPU test', 'not tried', 'skipped')
 
 
 # --- the child ------------------------------------------------------------
@@ -558,30 +567,21 @@ def is_reference(path):
             not re.search('openblas|atlas|blis|mkl', path))
 
 
-def pygpu_rows():
-    device = remedies.setting('device') or 'cpu'
-    try:
-        import pygpu
-    except ImportError:
-        if device == 'cpu':
-            yield row('pygpu', 'not found (not needed on a CPU)', 'absent')
-        else:  # of which Theano only leaves a line in the log
-            yield row('pygpu', 'not found: Theano computes on the CPU, '
-                      'although it was told device=' + device, 'warning',
-                      'install pygpu 0.7 and libgpuarray, or take device=cpu')
-    else:
-        yield library_row('pygpu', pygpu)
+def device_rows():
+    """Whether Theano uses the device that it was told to use.
 
-
-def cudnn_rows():
-    folders = os.environ.get('LD_LIBRARY_PATH', '').split(os.pathsep) + [
-        os.path.join(folder, 'nvidia', 'cudnn', 'lib') for folder in sys.path
-    ] + ['/usr/lib', '/usr/lib/*-linux-gnu', '/usr/lib64',
-         '/usr/local/cuda/lib64']
-    files = [name for folder in folders if folder
-             for name in sorted(glob.glob(folder + '/libcudnn.so*'))]
-    yield (row('cuDNN', files[0]) if files else
-           row('cuDNN', 'not found (not needed on a CPU)', 'absent'))
+    Where it cannot, it only says so, and computes on the CPU.
+    """
+    import theano
+    from theano import gpuarray
+    device = theano.config.device
+    if gpuarray.pygpu_activated:
+        yield row('GPU in use', '%s (%s)' % (
+            device, gpuarray.get_context(None).devname.strip()))
+    elif device != 'cpu':
+        yield row('GPU in use', 'none: Theano computes on the CPU, although '
+                  'it was told device=' + device, 'warning',
+                  'let it be set for you: python -m wnorm gpu -- PROGRAM')
 
 
 #: What the child tries, in this order, and what must have worked before.
@@ -594,8 +594,7 @@ STAGES = (
     ('Lasagne', lasagne_rows, ('Theano',)),
     ('Compiled test', compiled_rows, ('Theano',)),
     ('BLAS', blas_rows, ('Theano', 'Compiled test')),
-    ('cuDNN', cudnn_rows, ()),
-    ('pygpu', pygpu_rows, ()),
+    ('GPU in use', device_rows, ('Theano',)),
 )
 
 
@@ -616,7 +615,7 @@ def remedy_for(name, error=None):
 
     Without an error it took the interpreter down.
     """
-    package = {'NumPy': "'numpy<2'", 'SciPy': 'scipy', 'pygpu': 'pygpu',
+    package = {'NumPy': "'numpy<2'", 'SciPy': 'scipy',
                'Theano': 'Theano==1.0.5', 'Lasagne': 'Lasagne'}.get(name)
     if isinstance(error, ModuleNotFoundError) and error.name:
         missing = error.name.split('.')[0]
