@@ -243,15 +243,19 @@ def test_header_that_fits_is_preferred(machine, monkeypatch):
         str(machine / 'a/include'), (9, 0, 0))
 
 
-def test_whole_cuda_headers_are_preferred(machine, monkeypatch):
+def test_cuda_headers_in_two_folders(machine, monkeypatch):
     fake.wheels(machine, (13, 0), (9, 13, 0))
     monkeypatch.setattr(sys, 'path', [str(machine)])
-    half = machine / 'nvidia/cuda_runtime/include'
-    (half / 'crt/host_defines.h').unlink()
-    assert libraries.find().cuda_headers == [str(half)]
-    fake.cuda_headers(machine / 'nvidia/cuda_crt/include')
+    runtime = machine / 'nvidia/cuda_runtime/include'
+    (runtime / 'crt/host_defines.h').unlink()
+    assert libraries.find().cuda_headers == []
+    rest = machine / 'nvidia/cuda_nvcc/include'
+    (rest / 'crt').mkdir(parents=True)
+    (rest / 'crt/host_defines.h').write_text('')
+    assert libraries.find().cuda_headers == [str(runtime), str(rest)]
+    fake.cuda_headers(machine / 'nvidia/toolkit/include')
     assert libraries.find().cuda_headers == [
-        str(machine / 'nvidia/cuda_crt/include')]
+        str(machine / 'nvidia/toolkit/include')]
 
 
 # --- OpenCL, pygpu --------------------------------------------------------

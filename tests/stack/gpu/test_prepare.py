@@ -205,6 +205,7 @@ def test_libraries(bare, works):
     assert main(['gpu-setup']) == 0
     assert bare == ['nvidia-cuda-nvrtc-cu12<12.5', 'nvidia-cublas-cu12<12.5',
                     'nvidia-cuda-runtime-cu12<12.5',
+                    'nvidia-cuda-nvcc-cu12<12.5',
                     'nvidia-cudnn-cu12>=8.9,<10']
     assert left() == ['cuda', 'include', 'lib', 'python']
 
@@ -223,7 +224,7 @@ def test_libraries_that_fit(bare, machine, works, version, capability, below,
 def test_libraries_for_a_new_header(bare, complete, works):
     fake.header(complete / 'nvidia/cudnn/include', (9, 0, 0))
     assert main(['gpu-setup']) == 0
-    assert len(bare) == 4
+    assert len(bare) == 5
 
 
 def test_cudnn_is_not_wanted(bare, complete, works, monkeypatch):

@@ -336,14 +336,17 @@ def cudnn_header(library, folders):
 def cuda_headers(chosen, folders):
     """Folders with CUDA's headers, which those of cuDNN include.
 
-    Those of a wheel lie in two folders from CUDA 13 on.
+    One, or two of the wheels; none where a part is missing.
     """
     own = [library.folder for library in chosen.values() if library]
-    found = [folder for folder in include_folders(own + folders)
-             if os.path.exists(os.path.join(folder, 'cuda_runtime_api.h'))]
-    whole = [folder for folder in found if os.path.exists(
-        os.path.join(folder, 'crt', 'host_defines.h'))]
-    return (whole or found)[:1]
+    includes = include_folders(own + folders)
+    parts = [[folder for folder in includes
+              if os.path.exists(os.path.join(folder, name))]
+             for name in ('cuda_runtime_api.h', 'crt/host_defines.h')]
+    if not all(parts):
+        return []
+    whole = [folder for folder in parts[0] if folder in parts[1]]
+    return whole[:1] or [part[0] for part in parts]
 
 
 # --- pygpu ----------------------------------------------------------------

@@ -224,8 +224,9 @@ def packages(found, driver):
     cudnn = 'nvidia-cudnn-cu12>=8.9,<' + (
         '9.11' if capability(driver) < libraries.OLDEST_CAPABILITY[13]
         else '10')
-    return ['nvidia-cuda-nvrtc-cu12' + below, 'nvidia-cublas-cu12' + below,
-            'nvidia-cuda-runtime-cu12' + below, cudnn]
+    return ['nvidia-%s-cu12%s' % (name, below) for name in (
+        'cuda-nvrtc', 'cublas',
+        'cuda-runtime', 'cuda-nvcc')] + [cudnn]  # these two for headers
 
 
 # --- OpenCL ---------------------------------------------------------------

@@ -82,6 +82,10 @@ def environment(survey, deterministic=False):
         # `python` is to be this one
         ('PATH', before('PATH', [os.path.dirname(sys.executable)])),
         ('WNORM_GPU_RUNTIME', runtime),
+        # which is right, and seen to by our header
+        ('PYTHONWARNINGS', ','.join(filter(None, [
+            os.environ.get('PYTHONWARNINGS'),
+            'ignore:Your cuDNN version is more recent:UserWarning']))),
         # no library may round what it multiplies to 10 bits unasked
         ('NVIDIA_TF32_OVERRIDE', os.environ.get('NVIDIA_TF32_OVERRIDE', '0')),
     ])

@@ -145,8 +145,8 @@ def header_row(library, found):
     if not found.cuda_headers:
         return problem(title, "%s (%s), but CUDA's own headers were not "
                        'found' % (dotted(version), folder),
-                       'pip install nvidia-cuda-runtime-cu%d' % library.cuda +
-                       off)
+                       'pip install nvidia-cuda-runtime-cu{0} '
+                       'nvidia-cuda-nvcc-cu{0}'.format(library.cuda) + off)
     return row(title, '%s (%s)' % (dotted(version), folder))
 
 
