@@ -1,26 +1,34 @@
 """What every test needs: a compile directory of its own, and a precision."""
 import os
+import re
 
 WORKER = os.environ.get('PYTEST_XDIST_WORKER', 'main')
 CACHE = os.path.join(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))), '.cache', 'theano', WORKER)
 
+#: Whether Theano is told to use a device. See tests/gpu.
+ON_A_DEVICE = re.search(r'\bdevice=(cuda|opencl)',
+                        os.environ.get('THEANO_FLAGS', ''))
+
 # before the first import of theano: workers must not wait for one another's
-# compile lock, and most tests are about values, not about speed
-os.environ['THEANO_FLAGS'] = ','.join([
-    'base_compiledir=' + CACHE,
-    'mode=FAST_COMPILE',
-    # nothing is compiled: constants are not folded, which Theano does in C,
-    # and convolutions run in Python (without the check that they don't)
-    'optimizer_excluding=' + ':'.join(
-        ['constant_folding', 'topo_constant_folding', 'conv_gemm',
-         'AbstractConvCheck'] +
-        ['local_conv%s_cpu' % op for op in (
-            '2d', '2d_gradweight', '2d_gradinputs',
-            '3d', '3d_gradweight', '3d_gradinputs')]),
-    'floatX=float64',
-    os.environ.get('THEANO_FLAGS', ''),
-])
+# compile lock
+FLAGS = ['base_compiledir=' + CACHE]
+if not ON_A_DEVICE:
+    FLAGS += [
+        # most tests are about values, not about speed
+        'mode=FAST_COMPILE',
+        # nothing is compiled: constants are not folded, which Theano does in
+        # C, and convolutions run in Python (without the check that they don't)
+        'optimizer_excluding=' + ':'.join(
+            ['constant_folding', 'topo_constant_folding', 'conv_gemm',
+             'AbstractConvCheck'] +
+            ['local_conv%s_cpu' % op for op in (
+                '2d', '2d_gradweight', '2d_gradinputs',
+                '3d', '3d_gradweight', '3d_gradinputs')]),
+        'floatX=float64',
+    ]
+os.environ['THEANO_FLAGS'] = ','.join(
+    FLAGS + [os.environ.get('THEANO_FLAGS', '')])
 
 import pytest  # noqa: E402
 
@@ -44,7 +52,14 @@ def seed():
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say how much the installed Lasagne has left out."""
+    """Say on what it ran, and how much the installed Lasagne left out."""
+    if ON_A_DEVICE:
+        import theano
+        from theano import gpuarray
+        terminalreporter.write_line('Device: %s' % (
+            '%s (%s)' % (theano.config.device, gpuarray.get_context(
+                None).devname.strip())
+            if gpuarray.pygpu_activated else 'none'))
     lacking = [report for report in terminalreporter.stats.get('skipped', [])
                if 'the installed Lasagne' in str(report.longrepr)]
     if lacking:

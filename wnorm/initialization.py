@@ -1,4 +1,5 @@
 """Data-dependent initialization of b and g, from one batch of data."""
+import re
 import warnings
 from collections import namedtuple
 
@@ -160,6 +161,10 @@ def initialize(layer_or_layers, batch=None, deterministic=False):
         in one pass (see :func:`init_updates`), if the batch does not fit its
         input layers, or if an activation is not finite: the message names the
         first layer where that happens. In any case nothing has changed.
+
+    MemoryError
+        If host or device has not enough memory for the batch. Nothing has
+        changed.
 
     Warns
     -----
@@ -444,8 +449,18 @@ def _compile(layers, wrapped, inputs, deterministic):
                                on_unused_input='ignore')
 
     def step(*arrays):
-        with np.errstate(all='ignore'):  # what is not finite is an error here
-            results = iter(function(*arrays))
+        try:
+            # what is not finite is an error here
+            with np.errstate(all='ignore'):
+                results = iter(function(*arrays))
+        except Exception as error:
+            if not _is_exhaustion(error):
+                raise
+            raise MemoryError(
+                'no memory for initialization%s; nothing has been changed. '
+                'Initialize with fewer examples: some hundred do' % (
+                    ' with a batch of %d examples' % len(arrays[0])
+                    if arrays else ''))
         finite, moments, degenerate, values = [
             [np.asarray(next(results)) for _ in group] for group in groups]
         for layer, ok in zip(layers, finite):
@@ -466,6 +481,17 @@ def _compile(layers, wrapped, inputs, deterministic):
         return list(zip(moments[::2], moments[1::2])), degenerate, values
 
     return step, [param for param, _ in updates]
+
+
+def _is_exhaustion(error):
+    """Whether an error says that host or device ran out of memory.
+
+    A device has no type of its own for that: of CUDA and OpenCL there is
+    only the text.
+    """
+    return isinstance(error, MemoryError) or bool(re.search(
+        r'out.of.(host.)?(memory|resources)|allocat\w*.fail|alloc_failed|'
+        'could not allocate|invalid.buffer.size', str(error), re.IGNORECASE))
 
 
 def _all_finite(output):

@@ -281,10 +281,12 @@ class WeightNormLayer(Layer):
         std = T.sqrt(T.mean(T.sqr(t - self.align(mean)),
                             axis=self.axes_to_sum))
         # A constant rarely has a deviation of exactly 0 in floating point.
-        n = T.prod([t.shape[axis] for axis in self.axes_to_sum])
+        n = 1
+        for axis in self.axes_to_sum:  # single numbers stay on the host
+            n = n * t.shape[axis]
         rms = T.sqrt(T.mean(T.sqr(t), axis=self.axes_to_sum))
         rounding = (10 * np.asarray(np.finfo(t.dtype).eps, t.dtype) *
-                    T.sqrt(n.astype(t.dtype)) * rms)
+                    T.sqrt(T.cast(n, t.dtype)) * rms)
         return mean * unit, std * unit, T.le(std, rounding)
 
     def get_output_for(self, input, init=False, **kwargs):

@@ -18,6 +18,7 @@ TRIGGERS = frozenset([
     'lasagne.layers.dnn',
     'lasagne.layers.special',
     'theano.gpuarray.linalg',
+    'theano.gpuarray.opt',
 ])
 
 

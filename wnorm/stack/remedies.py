@@ -245,6 +245,20 @@ def _downsample(name, path):
         'calls theano.tensor.signal.pool'))
 
 
+@contextlib.contextmanager
+def _with_rewrites(module):
+    yield
+    from wnorm.stack.gpu import rewrites
+    applied.update(rewrites.register())
+
+
+def _gpuarray(name, path):
+    spec = _search(name, path)
+    if spec is not None and (setting('device') or 'cpu') != 'cpu':
+        spec.loader = _Around(spec.loader, _with_rewrites)
+    return spec
+
+
 # --- Lasagne --------------------------------------------------------------
 
 @contextlib.contextmanager
@@ -344,4 +358,5 @@ _ACTIONS = {
     'lasagne.layers.special': _special,
     'lasagne': _needs_pkg_resources,
     'theano.gpuarray.linalg': _needs_pkg_resources,
+    'theano.gpuarray.opt': _gpuarray,
 }

@@ -135,7 +135,8 @@ def fingerprint(survey, used):
         (kind, os.path.realpath(library.path), sorted(library.answer.items()))
         for kind, library in used.items()]).encode())
     for path in sorted(glob.glob(os.path.join(HEADER, '*'))) + [
-            os.path.join(HERE, 'capability.cpp')]:
+            os.path.join(HERE, name)
+            for name in ('capability.cpp', 'rewrites.py')]:
         with open(path, 'rb') as file:
             digest.update(file.read())
     names = ['%s%s' % (name, dotted(used[kind].version))
