@@ -646,3 +646,53 @@ def test_nothing_has_changed_after_a_fault(monkeypatch, fault):
     for a, b in zip(before, values(l)):
         np.testing.assert_array_equal(a, b)
     assert not any(layer.changed() for layer in normalized(l))
+
+
+# --- memory ---------------------------------------------------------------
+
+class Huge(lasagne.layers.Layer):
+    """Computes something for which no memory suffices."""
+
+    def get_output_for(self, input, **kwargs):
+        return input + T.max(T.zeros((10 ** 9, 10 ** 9)) + input[0, 0])
+
+
+def test_memory_is_exhausted():
+    l = Huge(InputLayer((None, 5), T.matrix()))
+    l = weight_norm(DenseLayer(l, 3))
+    before = [param.get_value() for param in (l.b, l.g, l.input_layer.W_param)]
+    with pytest.raises(MemoryError) as caught:
+        initialize(l, np.ones((40, 5), theano.config.floatX))
+    assert str(caught.value) == (
+        'no memory for initialization with a batch of 40 examples; nothing '
+        'has been changed. Initialize with fewer examples: some hundred do')
+    for param, value in zip((l.b, l.g, l.input_layer.W_param), before):
+        np.testing.assert_array_equal(param.get_value(), value)
+
+
+def test_memory_is_exhausted_without_a_batch():
+    l = Huge(InputLayer((4, 5), T.ones((4, 5))))
+    with pytest.raises(MemoryError, match='for initialization; nothing'):
+        initialize(weight_norm(DenseLayer(l, 3)))
+
+
+class Wrong(lasagne.layers.Layer):
+    def get_output_for(self, input, **kwargs):
+        return T.dot(input, np.ones((4, 5), input.dtype))
+
+
+def test_other_errors_are_not_about_memory():
+    l = weight_norm(DenseLayer(Wrong(InputLayer((None, 5), T.matrix())), 3))
+    with pytest.raises(ValueError):
+        initialize(l, np.ones((3, 5), theano.config.floatX))
+
+
+@pytest.mark.parametrize('text', [
+    'cuMemAlloc: CUDA_ERROR_OUT_OF_MEMORY: out of memory',
+    'clCreateBuffer: Memory object allocation failure',
+    'clEnqueueNDRangeKernel: Out of resources', 'Invalid buffer size',
+    'CUDNN_STATUS_ALLOC_FAILED', 'Could not allocate working memory'])
+def test_what_devices_say_of_memory(text):
+    from wnorm.initialization import _is_exhaustion
+    assert _is_exhaustion(RuntimeError(text))
+    assert not _is_exhaustion(ValueError('shapes differ'))

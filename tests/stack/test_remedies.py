@@ -561,3 +561,46 @@ warnings.warn('one of the user', DeprecationWarning)
 def test_the_look_at_the_toolchain_starts_no_process(monkeypatch):
     monkeypatch.setattr(subprocess, 'Popen', None)
     remedies.warn_about_toolchain()
+
+
+# --- on a device ----------------------------------------------------------
+
+def test_rewrites_wait_for_a_device(monkeypatch, tmp_path):
+    """They change the graphs of a CPU in nothing."""
+    code = ('import sys, theano; '
+            'print("wnorm.stack.gpu.rewrites" in sys.modules)')
+    assert silent(python('-c', code, cwd=tmp_path,
+                         THEANO_FLAGS='device=cpu')) == 'False\n'
+    # a device that is not there: Theano says so, and goes on
+    done = python('-c', code, cwd=tmp_path, THEANO_FLAGS='device=opencl9:9')
+    assert (done.returncode, done.stdout) == (0, 'True\n'), done.stderr
+
+
+def test_elements_of_a_shape():
+    from theano import tensor as T
+    from wnorm.stack.gpu import rewrites
+    v = T.lvector()
+    cast = T.cast(v, 'float32')
+    (element,) = rewrites.local_subtensor_of_cast.transform(
+        cast[1].owner)
+    assert element.owner.op == cast.owner.op and element.ndim == 0
+    assert element.eval({v: [3, 4]}) == 4
+    for other in (cast[1:], T.cast(T.lmatrix(), 'float32')[1], v[1],
+                  T.cast(T.dvector(), 'float32')[1]):
+        assert not rewrites.local_subtensor_of_cast.transform(other.owner)
+
+
+def test_nan_in_opencl():
+    from theano import scalar
+    from wnorm.stack.gpu import rewrites
+
+    class Maximum(scalar.Maximum):
+        pass
+
+    x, y = scalar.float32('x'), scalar.float32('y')
+    node = Maximum(scalar.upcast_out).make_node(x, y)
+    given = (node, 'name', ('x', 'y'), ('z',), {})
+    before = node.op.c_code(*given)
+    rewrites.name_nan_in_opencl(Maximum)
+    assert 'nan("")' in before
+    assert node.op.c_code(*given) == before.replace('nan("")', 'NAN')

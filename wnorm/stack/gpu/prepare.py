@@ -133,6 +133,18 @@ def prepare_pygpu():
              if found['status'] == 'problem']
     if not wrong:
         return step('there already')
+    with scratch_folder() as scratch:
+        replace(scratch, unpack_pygpu(scratch))
+
+
+def unpack_pygpu(folder):
+    """Fetch pygpu and libgpuarray from Debian, mako from PyPI.
+
+    Returns
+    -------
+    list of str
+        The parts of :func:`libraries.home` that are in `folder` now.
+    """
     here = 'CPython %d.%d' % sys.version_info[:2]
     elsewhere = ("%s needs another pygpu 0.7: conda-forge has it for CPython "
                  "up to 3.9 (conda install -c conda-forge pygpu); Debian 12's "
@@ -140,29 +152,27 @@ def prepare_pygpu():
     if not debian.available():
         raise Failure("pygpu is on no PyPI, and this system has no apt-get "
                       'and dpkg-deb to unpack that of Debian: ' + elsewhere)
-    with scratch_folder() as scratch:
-        debian.unpack(PYGPU, scratch)
-        packages = os.path.join(scratch, 'usr/lib/python3/dist-packages')
-        compiled = sorted(glob.glob(os.path.join(
-            packages, 'pygpu', 'gpuarray.*.so')))
-        suffix = sysconfig.get_config_var('EXT_SUFFIX')
-        if not any(path.endswith('gpuarray' + suffix) for path in compiled):
-            raise Failure(
-                "this system's python3-pygpu is compiled for another Python "
-                '(%s): %s' % (', '.join(map(os.path.basename, compiled)),
-                              elsewhere))
-        python, lib = [os.path.join(scratch, part)
-                       for part in ('python', 'lib')]
-        pip(python, *PYGPU_NEEDS)
-        shutil.move(os.path.join(packages, 'pygpu'), python)
-        os.mkdir(lib)
-        # in lib, or lib/ARCHITECTURE
-        for folder, _, names in os.walk(os.path.join(scratch, 'usr/lib')):
-            for name in names:
-                if name.startswith('libgpuarray.so'):
-                    shutil.move(os.path.join(folder, name), lib)
-        shutil.move(os.path.join(scratch, 'usr/include'), scratch)
-        replace(scratch, ['lib', 'include', 'python'])
+    debian.unpack(PYGPU, folder)
+    packages = os.path.join(folder, 'usr/lib/python3/dist-packages')
+    compiled = sorted(glob.glob(os.path.join(
+        packages, 'pygpu', 'gpuarray.*.so')))
+    suffix = sysconfig.get_config_var('EXT_SUFFIX')
+    if not any(path.endswith('gpuarray' + suffix) for path in compiled):
+        raise Failure(
+            "this system's python3-pygpu is compiled for another Python "
+            '(%s): %s' % (', '.join(map(os.path.basename, compiled)),
+                          elsewhere))
+    python, lib = [os.path.join(folder, part) for part in ('python', 'lib')]
+    pip(python, *PYGPU_NEEDS)
+    shutil.move(os.path.join(packages, 'pygpu'), python)
+    os.mkdir(lib)
+    # in lib, or lib/ARCHITECTURE
+    for where, _, names in os.walk(os.path.join(folder, 'usr/lib')):
+        for name in names:
+            if name.startswith('libgpuarray.so'):
+                shutil.move(os.path.join(where, name), lib)
+    shutil.move(os.path.join(folder, 'usr/include'), folder)
+    return ['lib', 'include', 'python']
 
 
 # --- NVIDIA's libraries ---------------------------------------------------
