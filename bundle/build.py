@@ -97,10 +97,11 @@ def place_cpython(scratch, prefix):
     # it, so here it is a linker script that adds nothing
     with open(os.path.join(prefix, 'lib', 'libpython3.11.so'), 'w') as file:
         file.write('OUTPUT_FORMAT(elf64-x86-64)\n')
-    (data,) = glob.glob(os.path.join(prefix, 'lib/python3.11/_sysconfigdata*'))
-    with open(data, 'a') as file:
-        file.write('import sys\n'
-                   'build_time_vars["LIBDIR"] = sys.prefix + "/lib"\n')
+    for data in glob.glob(os.path.join(
+            prefix, 'lib/python3.11/_sysconfigdata*.py')):
+        with open(data, 'a') as file:
+            file.write('import sys\n'
+                       'build_time_vars["LIBDIR"] = sys.prefix + "/lib"\n')
     spare = os.path.join(prefix, 'lib', 'spare')
     os.makedirs(spare)
     for name in LIBRARIES:
