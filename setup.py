@@ -1,4 +1,4 @@
-"""Packaging. Beyond the usual, it installs ``wnorm.pth``, the start-up hook."""
+"""Packaging. Beyond the usual it installs ``wnorm.pth``, the start-up hook."""
 import os
 import re
 

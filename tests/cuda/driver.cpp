@@ -106,7 +106,8 @@ int cuModuleLoadData(void **module, const void *) {
   *module = &something;
   return 0;
 }
-int cuModuleLoadDataEx(void **module, const void *, unsigned, void *, void **) {
+int cuModuleLoadDataEx(void **module, const void *, unsigned, void *,
+                       void **) {
   *module = &something;
   return 0;
 }

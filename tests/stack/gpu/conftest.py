@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from wnorm.stack.gpu import libraries
+from . import fake
 
 
 @pytest.fixture
@@ -29,3 +30,13 @@ def machine(tmp_path, monkeypatch):
                        % (tmp_path / 'compiled'))
     monkeypatch.setenv('THEANORC', str(tmp_path / 'theanorc'))
     return folder
+
+
+@pytest.fixture
+def complete(machine, tmp_path, monkeypatch):
+    """A machine with all that CUDA needs."""
+    fake.pygpu(tmp_path / 'home')
+    fake.library('driver', machine / 'libcuda.so.1', (12, 4))
+    fake.wheels(machine)
+    monkeypatch.setattr(sys, 'path', [str(machine)])
+    return machine

@@ -5,7 +5,6 @@ import pytest
 from running import python
 from wnorm.__main__ import main
 from . import fake
-from .test_survey import complete  # noqa: F401  a fixture
 
 
 def test_settings_for_a_shell(complete, capsys):

@@ -10,7 +10,6 @@ from wnorm.__main__ import main
 from wnorm.stack.gpu import check, debian, libraries, prepare, survey
 from wnorm.stack.rows import problem, row
 from . import fake
-from .test_survey import complete  # noqa: F401  a fixture
 
 needs_debian = pytest.mark.skipif(
     not debian.available(), reason='there is no apt-get and dpkg-deb')

@@ -8,7 +8,6 @@ import pytest
 from wnorm.stack import preflight
 from wnorm.stack.gpu import libraries, settings, survey
 from . import fake
-from .test_survey import complete  # noqa: F401  a fixture
 
 
 def variables(kind='cuda', **options):

@@ -6,16 +6,6 @@ from wnorm.stack.gpu import libraries, survey
 from . import fake
 
 
-@pytest.fixture
-def complete(machine, tmp_path, monkeypatch):
-    """A machine with all that CUDA needs."""
-    fake.pygpu(tmp_path / 'home')
-    fake.library('driver', machine / 'libcuda.so.1', (12, 4))
-    fake.wheels(machine)
-    monkeypatch.setattr(sys, 'path', [str(machine)])
-    return machine
-
-
 def rows(kind='cuda'):
     return {row['name']: row for row in survey.rows(survey.look(kind))}
 
