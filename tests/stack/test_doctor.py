@@ -513,10 +513,10 @@ def test_no_gpu(gpu):
 def test_no_gpu_but_one_is_asked_for(gpu, monkeypatch):
     gpu(('GPU', 'problem'), ('cuDNN', 'warning'))
     assert statuses('cuda', True, 9) == [
-        ('GPU', 'problem'), ('cuDNN', 'warning'), ('GPU test', 'skipped')]
+        ('GPU', 'problem'), ('cuDNN', 'absent'), ('GPU test', 'skipped')]
     monkeypatch.setenv('THEANO_FLAGS', 'device=cuda0')
     assert statuses('cuda', False, 9) == [
-        ('GPU', 'problem'), ('cuDNN', 'warning')]
+        ('GPU', 'problem'), ('cuDNN', 'absent')]
 
 
 def test_gpu_that_is_not_set_up(gpu):

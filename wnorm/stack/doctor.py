@@ -220,7 +220,7 @@ def missing_tool(name, problem):
 
 
 def gpu_rows(kind, compute, time_limit):
-    """What a device needs; with `compute`, whether it computes what it should."""
+    """What a device needs; with `compute`, also what it computes."""
     device = remedies.setting('device') or 'cpu'
     if device.startswith('opencl'):
         kind = 'opencl'
@@ -228,15 +228,19 @@ def gpu_rows(kind, compute, time_limit):
     rows = survey.rows(machine)
     problems = [found for found in rows if found['status'] == 'problem']
     needed = compute or device.startswith(kind)
-    if not needed:
-        # a machine without a GPU is as it should be; one with a GPU that
-        # cannot be used is not
-        missing = rows[0]['status'] == 'problem'
-        for found in rows:
-            if found['status'] in ('problem', 'warning'):
-                found['status'] = 'absent' if missing else 'warning'
-        if missing:
-            rows[0]['value'] += ' (not needed)'
+    missing = problems and problems[0]['name'] == 'GPU'
+    if missing and not needed:
+        rows[0].update(status='absent', value=rows[0]['value'] +
+                       ' (not needed)')
+    for found in rows:
+        if found['status'] in ('problem', 'warning') and (
+                found['name'] != 'GPU'):
+            # what a machine without a GPU lacks does not matter; one with a
+            # GPU that cannot be used could be better
+            if missing:
+                found['status'] = 'absent'
+            elif not needed:
+                found['status'] = 'warning'
     yield from rows
     if compute and not problems:
         yield check.run(settings.environment(machine), time_limit)
