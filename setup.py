@@ -66,7 +66,9 @@ setup(
     long_description_content_type='text/markdown',
     license='MIT',
     packages=find_packages(include=['wnorm', 'wnorm.*']),
-    package_data={'wnorm.stack.gpu': ['capability.cpp', 'cudnn/cudnn.h']},
+    package_data={'wnorm.ops': ['kernels.hpp'],
+                  'wnorm.stack': ['blas.cpp'],
+                  'wnorm.stack.gpu': ['capability.cpp', 'cudnn/cudnn.h']},
     cmdclass={'build': build_with_hook, 'build_hook': build_hook},
     python_requires='>=3.8,<3.12',
     install_requires=[

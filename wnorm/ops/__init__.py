@@ -1,7 +1,8 @@
 """The arithmetic of weight normalization."""
 import numpy as np
 import theano.tensor as T
-from theano.gradient import disconnected_grad
+
+from .weight import NormalizedWeight, extent
 
 __all__ = ['normalized']
 
@@ -32,25 +33,24 @@ def normalized(V, g, layout, eps=1e-6):
     Returns
     -------
     Theano expression
-        Of the shape of `V`.
+        Of the shape of `V`: one Op, which rewrites of the graph turn into
+        something faster where they can (see ``docs/speed.md``).
     """
+    if V.dtype == 'float16':  # computed in float32
+        W = normalized(V.astype('float32'), g, layout, eps)
+        return W.astype('float16')
     axes = layout.norm_axes(V.ndim)
-    if g is not None:
+    if g is None:
+        g = T.constant(np.ones((1,) * V.ndim, V.dtype))
+    else:
         pattern = ['x'] * V.ndim
         pattern[layout.filter_axis] = 0
         g = g.astype(V.dtype).dimshuffle(*pattern)
-    if eps:
-        norm = T.sqrt(np.asarray(eps, V.dtype) +
-                      T.sum(T.sqr(V), axis=axes, keepdims=True))
-        return V / norm if g is None else V * (g / norm)
-    # Divide by the largest entry first, so that no square under- or
-    # overflows. It cancels out of W, hence is a constant to the gradient.
-    largest = T.max(abs(V), axis=axes, keepdims=True)
-    zero = T.eq(largest, 0)
-    V = V / disconnected_grad(T.switch(zero, 1, largest).astype(V.dtype))
-    square = T.sum(T.sqr(V), axis=axes, keepdims=True)
-    # the inner switch keeps the derivative of the root finite where the
-    # outer one discards it
-    inverse = T.switch(zero, 0, 1 / T.sqrt(T.switch(zero, 1, square)))
-    inverse = inverse.astype(V.dtype)
-    return V * (inverse if g is None else g * inverse)
+    if extent(V.ndim, axes) is not None:
+        return NormalizedWeight(axes, eps)(V, g)
+    # summed and other axes alternate: the others first
+    order = [axis for axis in range(V.ndim) if axis not in axes]
+    order += axes
+    W = NormalizedWeight(range(V.ndim - len(axes), V.ndim), eps)(
+        V.dimshuffle(order), g.dimshuffle(order))
+    return W.dimshuffle([order.index(axis) for axis in range(V.ndim)])

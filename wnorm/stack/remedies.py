@@ -215,8 +215,38 @@ extern "C" void %(s)sgemm_(
 """
 
 
+#: Why Theano did not get NumPy's BLAS, or None.
+no_adapter = None
+
+
+def adapt_blas():
+    """Give Theano the BLAS that NumPy has loaded, if the user gave it none."""
+    global no_adapter
+    from theano import config, configparser
+    from wnorm.stack import blas
+    try:
+        configparser.fetch_val_for_key('blas.ldflags')
+        return  # in THEANO_FLAGS or .theanorc
+    except KeyError:
+        pass
+    try:
+        if not blas.enabled():
+            raise blas.NoAdapter('switched off by WNORM_BLAS=%s'
+                                 % os.environ['WNORM_BLAS'])
+        library = blas.numpy_library(blas.mapped())
+        config.blas.ldflags = blas.adapter(
+            library, config.base_compiledir, config.cxx)
+    except blas.NoAdapter as error:
+        no_adapter = str(error)
+    else:
+        applied['theano.config.blas.ldflags'] = (
+            "NumPy's OpenBLAS through an adapter: Theano's own way to it has "
+            'no accumulating product')
+
+
 @contextlib.contextmanager
-def _with_batched_gemm(module):
+def _with_blas(module):
+    adapt_blas()
     yield
     if module.config.blas.ldflags:
         return
@@ -235,7 +265,7 @@ def _with_batched_gemm(module):
 def _blas(name, path):
     spec = _search(name, path)
     if spec is not None:
-        spec.loader = _Around(spec.loader, _with_batched_gemm)
+        spec.loader = _Around(spec.loader, _with_blas)
     return spec
 
 
