@@ -1,6 +1,9 @@
 # make demo       train on real data: a table and a picture
 # make test       the test suite, below 10 minutes on 2 cores
 # make test-all   also what takes longer: installations into fresh venvs
+# make bench      time, memory, compiling: tables and a chart (BENCH=--quick
+#                 for two minutes of it)
+# make test-sanitize  the C code under AddressSanitizer and UBSan
 # make doctor     what this machine has, what was remedied, what is wrong
 #
 # make gpu          fetch what an NVIDIA card needs, and try it
@@ -14,6 +17,7 @@
 
 PYTHON = python3
 LASAGNE =
+BENCH =
 VENV = .venv$(filter-out -python3,-$(notdir $(PYTHON)))
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
@@ -25,8 +29,8 @@ COVER = $(if $(LASAGNE)$(filter-out python3,$(PYTHON)),,--cov --cov-report=term)
 # runs what follows -- on a device, which must be there for the tests
 GPU = $(EXPORT) WNORM_GPU_REQUIRED=1 $(BIN)/python -m wnorm gpu
 
-.PHONY: demo test test-slow test-all doctor gpu test-gpu test-opencl \
-        check-cudnn gpu-bundle clean
+.PHONY: demo test test-slow test-all test-sanitize bench doctor gpu \
+        test-gpu test-opencl check-cudnn gpu-bundle clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -39,6 +43,15 @@ test-slow: $(READY)
 	$(EXPORT) $(BIN)/$(PYTEST) -m "slow and not gpu"
 
 test-all: test test-slow
+
+bench: $(READY)
+	$(EXPORT) $(BIN)/python benchmarks --out bench $(BENCH)
+
+# first that they find what is planted
+test-sanitize: $(READY)
+	$(EXPORT) $(BIN)/python -m pytest tests/ops/test_sanitize.py
+	$(EXPORT) $(BIN)/python tests/ops/sanitize.py \
+	  -m pytest --capture=sys -m compiled
 
 doctor: $(READY)
 	$(EXPORT) $(BIN)/python -m wnorm doctor
@@ -72,4 +85,4 @@ $(READY): setup.py pyproject.toml requirements.txt wnorm.pth wnorm/stack/preflig
 	touch $@
 
 clean:
-	rm -rf .venv* .cache .coverage* .pytest_cache build dist *.egg-info demo
+	rm -rf .venv* .cache .coverage* .pytest_cache build dist *.egg-info demo bench

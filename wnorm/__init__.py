@@ -12,6 +12,7 @@ _HOMES = {
     'init_updates': 'initialization',
     'Layout': 'filters',
     'register': 'filters',
+    'explain': 'ops.explain',
 }
 
 # modules that ``import wnorm`` offers in the same way

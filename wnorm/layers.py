@@ -206,6 +206,7 @@ class WeightNormLayer(Layer):
             V.set_value(new_V)
         incoming.W_param = V
         incoming.W = normalized(V, self.g, layout, self.eps)
+        incoming.W.tag.layer = describe(incoming)  # for wnorm.explain
 
     @staticmethod
     def find_layout(incoming):

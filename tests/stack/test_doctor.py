@@ -12,8 +12,9 @@ import theano
 
 import wnorm
 from running import first_on_path, python, silent, write
-from wnorm.stack import doctor, preflight
+from wnorm.stack import doctor, preflight, remedies
 from wnorm.stack import rows as rows_module
+from wnorm.stack.blas import NoAdapter, loaded, of_numpys_wheel
 
 # libraries that do nothing, but are imported in no time
 LIBRARIES = {
@@ -73,8 +74,7 @@ def test_here(tmp_path):
     assert findings['ok'], findings['problems']
     assert {'absent', 'ok'}.issuperset(
         check['status'] for check in findings['checks']
-        if not check['name'].startswith('BLAS') and
-        check['name'] not in doctor.OPTIONAL)
+        if check['name'] not in doctor.OPTIONAL)
     assert rows['Python']['value'] == '%d.%d.%d (%s)' % (
         sys.version_info[:3] + (sys.executable,))
     import lasagne
@@ -90,7 +90,9 @@ def test_here(tmp_path):
     assert shutil.which('g++') in rows['Compiler']['value']
     assert theano.config.base_compiledir in rows['Compile folder']['value']
     assert 'right in float64' in rows['Compiled test']['value']
-    assert 'blas' in rows['BLAS']['value'].lower()
+    assert rows['BLAS']['value'] == (
+        "NumPy's OpenBLAS, through an adapter (%s)" % of_numpys_wheel(
+            loaded()))
     assert float(rows['BLAS speed']['value'].split()[0]) > .1
     assert 'theano.scan_module.scan_perform_ext' in findings['applied'] or (
         sys.version_info < (3, 11))
@@ -364,65 +366,78 @@ def test_flags(monkeypatch, tmp_path):
 
 # --- BLAS -----------------------------------------------------------------
 
-MAPS = """\
-7f0-7f1 r--p 00000000 fe:00 1  /v/numpy.libs/libopenblas64_p-r0.so
-7f1-7f2 r--p 00000000 fe:00 1  /v/numpy.libs/libgfortran.so.5
-7f2-7f3 rw-p 00000000 00:00 0
-7f3-7f4 r--p 00000000 fe:00 1  /v/scipy.libs/libscipy_openblas.so
-7f4-7f5 r--p 00000000 fe:00 1  /v/scipy/linalg/_fblas.cpython-311.so
-7f5-7f6 rw-p 00000000 00:00 0  [heap]
-%s"""
+NUMPYS = '/v/numpy.libs/libopenblas64_p-r0.so'
 REFERENCE = '/usr/lib/x86_64-linux-gnu/blas/libblas.so.3.11.0'
 OPENBLAS = '/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3'
-LINE = '7f7-7f8 r--p 00000000 fe:00 1  %s\n'
 
 
-@pytest.mark.parametrize('linked, more, found', [
-    (False, '', '/v/numpy.libs/libopenblas64_p-r0.so'),
-    (True, LINE % REFERENCE, REFERENCE),
-    (False, LINE % REFERENCE, '/v/numpy.libs/libopenblas64_p-r0.so'),
-    (True, LINE % '/opt/my blas/libmkl_rt.so.2', '/opt/my blas/libmkl_rt.so.2')
-])
-def test_loaded_blas(tmp_path, linked, more, found):
-    write(tmp_path, {'maps': MAPS % more})
-    assert doctor.loaded_blas(linked, str(tmp_path / 'maps')) == found
-
-
-def test_a_blas_that_cannot_be_found(tmp_path):
-    assert doctor.loaded_blas(True, str(tmp_path / 'none')) is None
-    write(tmp_path, {'maps': ''})
-    assert doctor.loaded_blas(True, str(tmp_path / 'maps')) is None
+@pytest.mark.parametrize('paths, linked, used', [
+    ([NUMPYS], False, NUMPYS),
+    ([REFERENCE, NUMPYS], True, REFERENCE),
+    ([REFERENCE, NUMPYS], False, NUMPYS),
+    (['/opt/my blas/libmkl_rt.so.2'], False, '/opt/my blas/libmkl_rt.so.2'),
+    ([], True, 'file unknown')])
+def test_blas_in_use(paths, linked, used):
+    assert doctor.blas_in_use(paths, linked) == used
 
 
 @pytest.mark.parametrize('path, reference', [
     (REFERENCE, True), (OPENBLAS, False), ('/usr/lib/libblas.so.3', True),
     ('/usr/lib/libopenblas.so.0', False), ('/usr/lib/atlas/libblas.so', False),
-    (None, False)])
+    ('file unknown', False)])
 def test_is_reference(path, reference):
     assert bool(doctor.is_reference(path)) == reference
 
 
-@pytest.mark.parametrize('flags, path, speeds, warns', [
-    ('-lopenblas', OPENBLAS, (200, 60), []),
-    ('-lblas', REFERENCE, (3, 2), ['BLAS']),
-    ('', '/v/numpy.libs/libopenblas64_p-r0.so', (200, 9), ['BLAS speed']),
-    ('', REFERENCE, (3, 2), ['BLAS']),
-    ('', None, (200, 100), []),
-])
-def test_blas_rows(monkeypatch, flags, path, speeds, warns):
-    monkeypatch.setattr(doctor, 'blas_speed', lambda: speeds)
-    monkeypatch.setattr(doctor, 'loaded_blas', lambda linked: (
-        path if linked == bool(flags) else None))
-    with theano.change_flags({'blas.ldflags': flags}):
-        rows = list(doctor.blas_rows())
-    assert [row['name'] for row in rows] == ['BLAS', 'BLAS speed']
-    assert [row['name'] for row in rows if row['status'] != 'ok'] == warns
-    for row in rows:
-        if row['name'] in warns:
-            assert 'apt-get install libopenblas-dev' in row['remedy']
-    assert (flags or "NumPy's own") in rows[0]['value']
-    assert (path or 'file unknown') in rows[0]['value']
-    assert rows[1]['value'].startswith('%d GFLOP/s' % speeds[0])
+@pytest.fixture
+def blas_row(monkeypatch):
+    """What the doctor says of a BLAS."""
+    def tell(flags, paths, refusal=None, adapted=False):
+        monkeypatch.setattr(doctor, 'blas_speed', lambda: (200, 9))
+        monkeypatch.setattr(doctor.blas, 'loaded', lambda: paths)
+        monkeypatch.setattr(remedies, 'no_adapter', refusal)
+        monkeypatch.setattr(remedies, 'applied', {
+            'theano.config.blas.ldflags': ''} if adapted else {})
+        with theano.change_flags({'blas.ldflags': flags}):
+            found, speed = doctor.blas_rows()
+        assert (found['name'], speed['name']) == ('BLAS', 'BLAS speed')
+        assert speed['value'].startswith('200 GFLOP/s for A B, ')
+        assert '; 9 for C += A B, ' in speed['value']
+        return found
+    return tell
+
+
+def test_numpys_blas(blas_row):
+    assert blas_row('-L/c -lwnorm', ['/c/libwnorm_openblas.so', NUMPYS],
+                    adapted=True) == doctor.row(
+        'BLAS', "NumPy's OpenBLAS, through an adapter (%s)" % NUMPYS)
+
+
+def test_the_users_blas(blas_row):
+    assert blas_row('-lopenblas', [OPENBLAS, NUMPYS]) == doctor.row(
+        'BLAS', '-lopenblas (%s)' % OPENBLAS)
+
+
+REFUSAL = NoAdapter('so it is', 'change it')
+
+
+@pytest.mark.parametrize('refusal, why, remedy', [
+    (REFUSAL, 'so it is', 'change it'),
+    (None, 'told to link none (blas.ldflags=)',
+     'unset blas.ldflags in THEANO_FLAGS or .theanorc')])
+def test_the_fallback(blas_row, refusal, why, remedy):
+    assert blas_row('', [NUMPYS], refusal) == doctor.row(
+        'BLAS', "NumPy's, through its C API, which has no accumulating "
+        'product (%s): %s' % (NUMPYS, why), 'warning', remedy)
+
+
+@pytest.mark.parametrize('refusal, why, remedy', [
+    (REFUSAL, ': so it is', 'change it'),
+    (None, '', 'unset blas.ldflags in THEANO_FLAGS or .theanorc')])
+def test_the_reference_blas(blas_row, refusal, why, remedy):
+    assert blas_row('-lblas', [REFERENCE, NUMPYS], refusal) == doctor.row(
+        'BLAS', '-lblas, the reference BLAS, which is slow (%s)%s'
+        % (REFERENCE, why), 'warning', remedy)
 
 
 # --- compiler, GPU --------------------------------------------------------

@@ -1,6 +1,7 @@
 import importlib.util
 import logging
 import os
+import re
 import subprocess
 import sys
 import types
@@ -204,11 +205,113 @@ def test_a_numpy_that_describes_nothing(monkeypatch, applied, blas_log):
     assert dropping(logging.makeLogRecord({'msg': 'something else'}))
 
 
+# --- the BLAS -------------------------------------------------------------
+
+LINKS = 'import theano; print(theano.config.blas.ldflags)'
+
+
+def test_theano_gets_numpys_blas(applied, monkeypatch):
+    assert re.match(r'-L\S+ -lwnorm_openblas_\w+$',
+                    theano.config.blas.ldflags)
+    monkeypatch.setattr(remedies, 'no_adapter', None)
+    remedies.adapt_blas()
+    assert list(applied) == ['theano.config.blas.ldflags']
+    assert remedies.no_adapter is None
+
+
 def test_the_users_blas_wins(tmp_path):
     flags = os.environ['THEANO_FLAGS'] + ',blas.ldflags=-lm -lc'
-    assert silent(python(
-        '-c', 'import theano; print(theano.config.blas.ldflags)',
-        cwd=tmp_path, THEANO_FLAGS=flags)) == '-lm -lc\n'
+    assert silent(python('-c', LINKS, cwd=tmp_path,
+                         THEANO_FLAGS=flags)) == '-lm -lc\n'
+
+
+def test_the_users_blas_in_theanorc_wins(tmp_path):
+    write(tmp_path, {'theanorc': '[blas]\nldflags = -lm\n'})
+    assert silent(python('-c', LINKS, cwd=tmp_path,
+                         THEANORC=tmp_path / 'theanorc')) == '-lm\n'
+
+
+def test_numpys_blas_is_switched_off(tmp_path):
+    code = LINKS + """
+from wnorm.stack import remedies
+print(remedies.no_adapter)
+assert 'theano.config.blas.ldflags' not in remedies.applied
+"""
+    links, why = silent(python('-c', code, cwd=tmp_path,
+                               WNORM_BLAS='no')).splitlines()
+    assert 'wnorm' not in links
+    assert why == 'switched off by WNORM_BLAS=no'
+
+
+BATCHED_DOT = """
+import numpy as np
+import theano
+import theano.tensor as T
+from wnorm.stack import remedies
+
+assert theano.config.blas.ldflags == ''
+assert remedies.no_adapter is None
+assert 'theano.tensor.blas.BatchedDot' in remedies.applied
+for dtype in 'float32', 'float64':
+    x, y = [T.TensorType(dtype, (False,) * 3)() for _ in 'xy']
+    rng = np.random.RandomState(0)
+    a, b = rng.rand(2, 3, 4).astype(dtype), rng.rand(2, 4, 5).astype(dtype)
+    product = theano.function([x, y], T.batched_dot(x, y), mode='FAST_RUN')
+    assert type(product.maker.fgraph.outputs[0].owner.op).__name__ == (
+        'BatchedDot')
+    np.testing.assert_allclose(product(a, b), np.matmul(a, b), rtol=1e-5)
+"""
+
+
+def test_a_user_who_wants_no_blas(tmp_path):
+    """And batched_dot, which calls one as no other operation does."""
+    silent(python('-c', BATCHED_DOT, cwd=tmp_path, THEANO_FLAGS=os.environ[
+        'THEANO_FLAGS'] + ',blas.ldflags='))
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'float64'])
+def test_batched_dot_with_numpys_blas(dtype):
+    x, y = [T.TensorType(dtype, (False,) * 3)() for _ in 'xy']
+    rng = np.random.RandomState(0)
+    a, b = rng.rand(2, 3, 4).astype(dtype), rng.rand(2, 4, 5).astype(dtype)
+    product = theano.function([x, y], T.batched_dot(x, y), mode='FAST_RUN')
+    np.testing.assert_allclose(product(a, b), np.matmul(a, b), rtol=1e-5)
+    assert remedies._blas('no_such_module', None) is None
+
+
+def test_products_of_empty_matrices(floatX):
+    x, y, same, z = T.matrices(4)
+    function = theano.function([x, y, same, z], [
+        T.dot(x, y), 2 * T.dot(y.T, x.T), 3 * z - T.dot(x, same),
+    ], mode='FAST_RUN')
+    assert {'Dot22', 'Dot22Scalar', 'Gemm'} <= {
+        type(node.op).__name__ for node in function.maker.fgraph.toposort()}
+    for rows, inner, columns in (
+            (0, 4, 5), (3, 0, 5), (3, 4, 0), (0, 0, 5), (1, 0, 1), (3, 4, 5)):
+        X, Y, Z = [np.arange(1., 1 + a * b).reshape(a, b).astype(floatX)
+                   for a, b in ((rows, inner), (inner, columns),
+                                (rows, columns))]
+        product = np.float64(X).dot(Y)
+        for result, expected in zip(function(X, Y, Y, Z), (
+                product, 2 * product.T, 3 * Z - product)):
+            np.testing.assert_array_equal(result, expected)
+
+
+def test_a_sparse_product_leaves_its_input():
+    from scipy.sparse import csc_matrix
+    from theano import sparse
+    assert 'theano.sparse.opt.local_usmm' in remedies.applied
+    x, y, z = sparse.csc_matrix(), T.dmatrix(), T.dmatrix()
+    random = np.random.RandomState(0)
+    X = csc_matrix(random.rand(4, 5) * (random.rand(4, 5) < .5))
+    Y, Z = random.rand(5, 3), random.rand(4, 3)
+    before = Z.copy()
+    np.testing.assert_allclose(
+        theano.function([x, y, z], z - 2. * sparse.dot(x, y),
+                        mode='FAST_RUN')(X, Y, Z),
+        before - 2 * X.toarray().dot(Y))
+    np.testing.assert_array_equal(Z, before)
+    assert remedies._sparse('no_such_module', None) is None
 
 
 # --- SciPy ----------------------------------------------------------------
@@ -258,38 +361,6 @@ def test_scipy_names_that_are_all_there(monkeypatch, applied):
     monkeypatch.setitem(sys.modules, 'scipy.signal.sigtools', module)
     remedies.restore_scipy_names()
     assert applied == {}
-
-
-@pytest.mark.parametrize('dtype', ['float32', 'float64'])
-def test_batched_dot_in_c(dtype):
-    # which no other operation of Theano's calls as it does
-    x, y = [T.TensorType(dtype, (False,) * 3)() for _ in 'xy']
-    rng = np.random.RandomState(0)
-    a, b = rng.rand(2, 3, 4).astype(dtype), rng.rand(2, 4, 5).astype(dtype)
-    product = theano.function([x, y], T.batched_dot(x, y), mode='FAST_RUN')
-    assert type(product.maker.fgraph.outputs[0].owner.op).__name__ == (
-        'BatchedDot')
-    np.testing.assert_allclose(product(a, b), np.matmul(a, b), rtol=1e-5)
-
-
-@pytest.mark.parametrize('ldflags', ['', '-lopenblas'])
-def test_batched_dot_is_mended_without_a_blas_alone(
-        tmp_path, applied, ldflags):
-    write(tmp_path, {'blas.py': """
-class config:
-    class blas:
-        ldflags = %r
-class BatchedDot:
-    def c_support_code(self):
-        return 'its own'
-""" % ldflags})
-    spec = remedies._blas('blas', [str(tmp_path)])
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    code = module.BatchedDot().c_support_code()
-    assert code.startswith('its own') and bool(applied) == (not ldflags)
-    assert ('sgemm_' in code and 'dgemm_' in code) == (not ldflags)
-    assert remedies._blas('no_such_module', None) is None
 
 
 # --- scan -----------------------------------------------------------------

@@ -1,7 +1,9 @@
 """The arithmetic of weight normalization."""
 import numpy as np
 import theano.tensor as T
+from theano.tensor.elemwise import DimShuffle
 
+from . import rewrites  # noqa: F401 (it registers them)
 from .weight import NormalizedWeight, extent
 
 __all__ = ['normalized']
@@ -36,9 +38,6 @@ def normalized(V, g, layout, eps=1e-6):
         Of the shape of `V`: one Op, which rewrites of the graph turn into
         something faster where they can (see ``docs/speed.md``).
     """
-    if V.dtype == 'float16':  # computed in float32
-        W = normalized(V.astype('float32'), g, layout, eps)
-        return W.astype('float16')
     axes = layout.norm_axes(V.ndim)
     if g is None:
         g = T.constant(np.ones((1,) * V.ndim, V.dtype))
@@ -46,11 +45,23 @@ def normalized(V, g, layout, eps=1e-6):
         pattern = ['x'] * V.ndim
         pattern[layout.filter_axis] = 0
         g = g.astype(V.dtype).dimshuffle(*pattern)
-    if extent(V.ndim, axes) is not None:
-        return NormalizedWeight(axes, eps)(V, g)
-    # summed and other axes alternate: the others first
-    order = [axis for axis in range(V.ndim) if axis not in axes]
-    order += axes
-    W = NormalizedWeight(range(V.ndim - len(axes), V.ndim), eps)(
-        V.dimshuffle(order), g.dimshuffle(order))
-    return W.dimshuffle([order.index(axis) for axis in range(V.ndim)])
+    base, order = stored(V)
+    if extent(V.ndim, [order[axis] for axis in axes]) is None:
+        # summed and other axes alternate: the others first
+        first = [axis for axis in range(V.ndim) if axis not in axes]
+        first += axes
+        base, order = V.dimshuffle(first), tuple(map(
+            first.index, range(V.ndim)))
+    W = NormalizedWeight(sorted(order[axis] for axis in axes), eps)(
+        base, g.dimshuffle([order.index(axis) for axis in range(V.ndim)]))
+    return W if base is V else W.dimshuffle(order)
+
+
+def stored(V):
+    """What V is a permutation of, such as a transpose, and of which axes."""
+    node = V.owner
+    if node is not None and isinstance(node.op, DimShuffle) and (
+            sorted(map(str, node.op.new_order)) ==
+            sorted(map(str, range(node.inputs[0].ndim)))):
+        return node.inputs[0], tuple(node.op.new_order)
+    return V, tuple(range(V.ndim))

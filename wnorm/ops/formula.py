@@ -48,8 +48,12 @@ def _relative(V, axes):
     """
     # typed constants: Theano's rewriting of switch takes no others
     one, none = np.asarray(1, V.dtype), np.asarray(0, V.dtype)
-    largest = T.max(abs(V), axis=axes, keepdims=True)
-    zero = T.eq(largest, none)
+    # constants, each by itself: max over several axes has no R_op, and that
+    # of a comparison with a constant has another shape
+    size = abs(disconnected_grad(V))
+    # of no axes, it takes all
+    largest = T.max(size, axis=axes, keepdims=True) if axes else size
+    zero = disconnected_grad(T.eq(largest, none))
     largest = disconnected_grad(T.switch(zero, one, largest))
     relative = V / largest
     square = T.sum(T.sqr(relative), axis=axes, keepdims=True)

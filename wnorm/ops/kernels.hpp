@@ -8,16 +8,79 @@
 #ifndef WNORM_KERNELS_HPP
 #define WNORM_KERNELS_HPP
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
+
+// Compiled once, however many Ops of a graph call it.
+#define WNORM_KERNEL static __attribute__((noinline))
 
 namespace wnorm {
 
 struct Extent {
   npy_intp outer, rows, filters, inner;
   npy_intp norms() const { return outer * filters; }
+
+  // Short inner axes are loops too short: they count as filters instead,
+  // whose numbers are then needed so many times each.
+  npy_intp repeats() const { return 0 < inner && inner < 64 ? inner : 1; }
 };
+
+// --- threads -----------------------------------------------------------------
+
+}  // namespace wnorm
+
+// OpenBLAS's threads wait for work in a loop: threads of one's own would share
+// their processors with them. So they do this work too. The adapter in
+// wnorm/stack/blas.cpp offers them; with another BLAS, one thread does all.
+extern "C" {
+#ifdef WNORM_THREADS
+int openblas_get_num_threads();
+void openblas_parallel(int n, void (*work)(void*), void* args, int stride);
+#else
+static int openblas_get_num_threads() { return 1; }
+static void openblas_parallel(int, void (*)(void*), void*, int) {}
+#endif
+}
+
+namespace wnorm {
+
+const int MOST_THREADS = 64;
+
+// What one thread takes, roughly, for a byte from memory, for a product and a
+// sum; and what it must have to do to be worth the wait for it.
+const double NS_PER_BYTE = .03, NS_PER_PRODUCT = .02, NS_WORTH_A_THREAD = 1e4;
+
+// How many threads, for work of so many nanoseconds in so many parts.
+static int thread_count(double nanoseconds, npy_intp parts) {
+  const int most = std::min(openblas_get_num_threads(), MOST_THREADS);
+  double count = std::min(nanoseconds / NS_WORTH_A_THREAD, (double)parts);
+  return std::max(1, (int)std::min(count, (double)most));
+}
+
+// Calls use(first, last, thread) for `count` parts of 0 .. n.
+template <typename Use>
+static void parallel(npy_intp n, int count, const Use& use) {
+  if (count == 1) return use(0, n, 0);
+  struct Part {
+    const Use* use;
+    npy_intp first, last;
+    int thread;
+    static void run(void* part) {
+      Part* p = (Part*)part;
+      (*p->use)(p->first, p->last, p->thread);
+    }
+  } parts[MOST_THREADS];
+  for (int i = 0; i < count; ++i) {
+    parts[i].use = &use;
+    parts[i].first = n * i / count;
+    parts[i].last = n * (i + 1) / count;
+    parts[i].thread = i;
+  }
+  openblas_parallel(count, Part::run, parts, sizeof(Part));
+}
 
 // --- sums --------------------------------------------------------------------
 
@@ -78,92 +141,166 @@ static double contiguous_sum(const T* __restrict__ a, const T* __restrict__ b,
 template <typename T>
 static std::vector<double> sums(const T* a, const T* b, Extent e) {
   std::vector<double> sum(e.norms(), 0.);
-  std::vector<T> part(e.inner == 1 ? e.filters : 0);
+  const npy_intp columns = e.filters * e.inner;
+  // what is short along the inner axes is summed over the rows first
+  const bool is_short = e.inner < 4 * LANES;
+  const int count = is_short ? thread_count(
+      e.rows * columns * sizeof(T) * NS_PER_BYTE, e.rows) : 0;
+  std::vector<T> part(count * columns);
+  std::vector<double> column(count * columns);
   for (npy_intp o = 0; o < e.outer; ++o) {
     double* s = sum.data() + o * e.filters;
-    npy_intp first = o * e.rows * e.filters * e.inner;
-    if (e.inner == 1) {
-      add_columns(a + first, b + first, e.rows, e.filters, s, part.data());
+    const T* p = a + o * e.rows * columns;
+    const T* q = b + o * e.rows * columns;
+    if (is_short) {
+      std::fill(column.begin(), column.end(), 0.);
+      parallel(e.rows, count, [&](npy_intp first, npy_intp last, int thread) {
+        add_columns(p + first * columns, q + first * columns, last - first,
+                    columns, column.data() + thread * columns,
+                    part.data() + thread * columns);
+      });
+      for (int i = 1; i < count; ++i)
+        for (npy_intp j = 0; j < columns; ++j)
+          column[j] += column[i * columns + j];
+      for (npy_intp f = 0; f < e.filters; ++f)
+        for (npy_intp k = 0; k < e.inner; ++k)
+          s[f] += column[f * e.inner + k];
       continue;
     }
     for (npy_intp i = 0; i < e.rows; ++i)
-      for (npy_intp f = 0; f < e.filters; ++f) {
-        npy_intp at = first + (i * e.filters + f) * e.inner;
-        s[f] += contiguous_sum(a + at, b + at, e.inner);
-      }
+      for (npy_intp f = 0; f < e.filters; ++f, p += e.inner, q += e.inner)
+        s[f] += contiguous_sum(p, q, e.inner);
   }
   return sum;
 }
 
+// What the gradients of a factored layer share (see FactoredGradient): strip
+// by strip, whose sums stay in the nearest cache.
+template <typename T>
+static void factored_gradient(const T* __restrict__ z, const T* __restrict__ dt,
+                              const T* __restrict__ scale, npy_intp rows,
+                              npy_intp columns, T* __restrict__ scaled,
+                              T* __restrict__ along, T* __restrict__ total) {
+  const npy_intp WIDTH = 256;
+  for (npy_intp first = 0; first < columns; first += WIDTH) {
+    const npy_intp n = std::min(WIDTH, columns - first);
+    const T* __restrict__ s = scale + first;
+    double wide_along[WIDTH] = {0}, wide_total[WIDTH] = {0};
+    for (npy_intp i = 0; i < rows;) {
+      T part_along[WIDTH] = {0}, part_total[WIDTH] = {0};
+      for (npy_intp end = std::min(rows, i + GROUP * CHUNK); i < end; ++i) {
+        const T* __restrict__ p = z + i * columns + first;
+        const T* __restrict__ q = dt + i * columns + first;
+        T* __restrict__ out = scaled + i * columns + first;
+        for (npy_intp j = 0; j < n; ++j) {
+          part_along[j] += p[j] * q[j];
+          part_total[j] += q[j];
+          out[j] = q[j] * s[j];
+        }
+      }
+      for (npy_intp j = 0; j < n; ++j) {
+        wide_along[j] += part_along[j];
+        wide_total[j] += part_total[j];
+      }
+    }
+    for (npy_intp j = 0; j < n; ++j) {
+      along[first + j] = wide_along[j];
+      total[first + j] = wide_total[j];
+    }
+  }
+}
+
 // --- norms -------------------------------------------------------------------
 
-// Visits the elements of one norm.
-template <typename T, typename Visit>
-static void each_of(const T* V, Extent e, npy_intp norm, Visit visit) {
+// Visits the index of each element of one norm.
+template <typename Visit>
+static void each_of(Extent e, npy_intp norm, Visit visit) {
   npy_intp o = norm / e.filters, f = norm % e.filters;
   for (npy_intp i = 0; i < e.rows; ++i)
     for (npy_intp k = 0; k < e.inner; ++k)
-      visit(V[((o * e.rows + i) * e.filters + f) * e.inner + k]);
+      visit(((o * e.rows + i) * e.filters + f) * e.inner + k);
 }
 
-// 1 / sqrt(eps + sum of squares), for each norm.
+// 1 / sqrt(eps + sum of squares) for each norm, of zeros 0.
 //
-// With eps = 0 it is 0 for a filter of zeros, and exact where squares under-
-// or overflow: there the filter is divided by its largest entry first.
+// Exact where squares under- or overflow: there the filter, with the root of
+// eps as one more entry, is divided by its largest entry first.
 template <typename T>
-static std::vector<double> inverses(const T* V, Extent e, double eps) {
+WNORM_KERNEL std::vector<double> inverses(const T* V, Extent e, double eps) {
   std::vector<double> inverse = sums(V, V, e);
-  // within these bounds no square that counts was lost
+  // above it no square that counts was lost
   const double lo = std::sqrt((double)std::numeric_limits<T>::min());
-  const double hi = std::numeric_limits<T>::max() / 16;
+  const double root = std::sqrt(eps);
   for (npy_intp n = 0; n < e.norms(); ++n) {
-    double sum = inverse[n];
-    if (eps > 0 || (sum > lo && sum < hi)) {
-      // eps in the precision of the weight
-      inverse[n] = 1 / std::sqrt((double)(T)eps + sum);
+    const double square = eps + inverse[n];
+    // NaN is NaN: a net that diverged shall not be slow as well
+    if ((square > lo && std::isfinite(square)) || std::isnan(square)) {
+      inverse[n] = 1 / std::sqrt(square);
       continue;
     }
-    double largest = 0;
-    each_of(V, e, n, [&](T v) {
-      double size = std::fabs((double)v);
-      if (!(size <= largest)) largest = size;  // so NaN is kept
+    double largest = root;
+    each_of(e, n, [&](npy_intp at) {
+      largest = std::max(largest, std::fabs((double)V[at]));
     });
-    sum = 0;
-    each_of(V, e, n, [&](T v) {
-      sum += (v / largest) * (v / largest);
+    if (largest == 0 || std::isinf(largest)) {
+      inverse[n] = 0;
+      continue;
+    }
+    double sum = (root / largest) * (root / largest);
+    each_of(e, n, [&](npy_intp at) {
+      sum += (V[at] / largest) * (V[at] / largest);
     });
-    inverse[n] = largest == 0 ? 0 : 1 / largest / std::sqrt(sum);
+    inverse[n] = 1 / largest / std::sqrt(sum);
   }
   return inverse;
 }
 
 // The gradient of the gain: the sum of dW V inverse, for each norm.
 template <typename T>
-static std::vector<double> alongs(const T* V, const T* dW, Extent e,
-                                  const std::vector<double>& inverse) {
+WNORM_KERNEL std::vector<double> alongs(const T* V, const T* dW, Extent e,
+                                        const std::vector<double>& inverse) {
   std::vector<double> along = sums(V, dW, e);
   for (npy_intp n = 0; n < e.norms(); ++n) {
-    if (std::isfinite(along[n]) && inverse[n] < 1e4) {
+    if (std::isfinite(along[n]) && inverse[n] < 1e10) {
       along[n] *= inverse[n];
       continue;
     }
     // the products of the weight's precision under- or overflow
-    double sum = 0;
-    const T* w = V;
-    each_of(V, e, n, [&](const T& v) {
-      sum += v * inverse[n] * dW[&v - w];
+    along[n] = 0;
+    each_of(e, n, [&](npy_intp at) {
+      along[n] += V[at] * inverse[n] * dW[at];
     });
-    along[n] = sum;
   }
   return along;
 }
 
 // --- weights and gradients ---------------------------------------------------
 
-// out = V scale, one scale for each norm
+// Whether T holds all of these to its precision.
 template <typename T>
-static void scaled(const T* __restrict__ V, const T* __restrict__ scale,
-                   Extent e, T* __restrict__ out) {
+static bool holds(const std::vector<double>& values) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double size = std::fabs(values[i]);
+    if (size > std::numeric_limits<T>::max() ||
+        (size > 0 && size < std::numeric_limits<T>::min()))
+      return false;
+  }
+  return true;
+}
+
+template <typename S>
+static std::vector<S> repeated(const std::vector<double>& values,
+                               npy_intp times) {
+  if (times == 1) return std::vector<S>(values.begin(), values.end());
+  std::vector<S> all(values.size() * times);
+  for (size_t i = 0; i < values.size(); ++i)
+    std::fill_n(all.begin() + i * times, times, (S)values[i]);
+  return all;
+}
+
+template <typename T, typename S>
+static void multiply(const T* __restrict__ V, const S* __restrict__ scale,
+                     Extent e, T* __restrict__ out) {
   for (npy_intp o = 0; o < e.outer; ++o, scale += e.filters)
     for (npy_intp i = 0; i < e.rows; ++i) {
       npy_intp n = e.filters * e.inner;
@@ -178,13 +315,24 @@ static void scaled(const T* __restrict__ V, const T* __restrict__ scale,
     }
 }
 
-// dV = scale dW - (V inverse) along, with along = scale times the gradient of
-// the gain. V times inverse first: neither over- nor underflows.
+// out = V scale, one scale for each norm
 template <typename T>
-static void gradient(const T* __restrict__ V, const T* __restrict__ dW,
-                     const T* __restrict__ scale, const T* __restrict__ inverse,
-                     const T* __restrict__ along, Extent e,
-                     T* __restrict__ dV) {
+WNORM_KERNEL void scaled(const T* V, const std::vector<double>& scale, Extent e,
+                         T* out) {
+  const npy_intp n = e.repeats();
+  const Extent joined = {e.outer, e.rows, e.filters * n, e.inner / n};
+  if (holds<T>(scale))
+    multiply(V, repeated<T>(scale, n).data(), joined, out);
+  else
+    multiply(V, repeated<double>(scale, n).data(), joined, out);
+}
+
+// V times inverse first: neither over- nor underflows.
+template <typename T, typename S>
+static void project(const T* __restrict__ V, const T* __restrict__ dW,
+                    const S* __restrict__ scale, const S* __restrict__ inverse,
+                    const S* __restrict__ along, Extent e,
+                    T* __restrict__ dV) {
   for (npy_intp o = 0; o < e.outer; ++o) {
     for (npy_intp i = 0; i < e.rows; ++i) {
       npy_intp n = e.filters * e.inner;
@@ -207,7 +355,49 @@ static void gradient(const T* __restrict__ V, const T* __restrict__ dW,
   }
 }
 
+// dV = scale (dW - V inverse along), with along the gradient of the gain
+template <typename T>
+WNORM_KERNEL void gradient(const T* V, const T* dW,
+                           const std::vector<double>& scale,
+                           const std::vector<double>& inverse,
+                           std::vector<double> along, Extent e, T* dV) {
+  for (npy_intp n = 0; n < e.norms(); ++n) along[n] *= scale[n];
+  const npy_intp n = e.repeats();
+  const Extent joined = {e.outer, e.rows, e.filters * n, e.inner / n};
+  if (holds<T>(scale) && holds<T>(inverse) && holds<T>(along))
+    project(V, dW, repeated<T>(scale, n).data(), repeated<T>(inverse, n).data(),
+            repeated<T>(along, n).data(), joined, dV);
+  else
+    project(V, dW, repeated<double>(scale, n).data(),
+            repeated<double>(inverse, n).data(),
+            repeated<double>(along, n).data(), joined, dV);
+}
+
 // --- arrays ------------------------------------------------------------------
+
+// A reference that is given back at the end of the scope.
+struct Owned {
+  explicit Owned(PyArrayObject* array) : array(array) {}
+  ~Owned() { Py_XDECREF(array); }
+  PyArrayObject* const array;
+
+ private:
+  Owned(const Owned&);
+};
+
+// In C order and of this type, whatever else it may be: a new reference, NULL
+// on error.
+static PyArrayObject* c_order(PyArrayObject* array, int type) {
+  return (PyArrayObject*)PyArray_FROM_OTF((PyObject*)array, type,
+                                          NPY_ARRAY_IN_ARRAY);
+}
+
+// As a type of less precision, in place of what is given. NULL on error.
+static PyArrayObject* rounded(PyArrayObject* array, int type) {
+  const Owned wide(array);
+  return (PyArrayObject*)PyArray_FROM_OTF(
+      (PyObject*)array, type, NPY_ARRAY_CARRAY | NPY_ARRAY_FORCECAST);
+}
 
 // Walks a gain, which may be broadcast, along the kept axes of the weight.
 class Gain {
@@ -223,13 +413,17 @@ class Gain {
   // Calls visit(norm, byte offset into the gain) for each norm.
   template <typename Visit>
   void each(Visit visit) const {
-    npy_intp norms = 1;
+    npy_intp norms = 1, offset = 0;
     for (size_t i = 0; i < sizes.size(); ++i) norms *= sizes[i];
+    std::vector<npy_intp> index(sizes.size(), 0);
     for (npy_intp norm = 0; norm < norms; ++norm) {
-      npy_intp left = norm, offset = 0;
-      for (size_t i = sizes.size(); i-- > 0; left /= sizes[i])
-        offset += left % sizes[i] * steps[i];
       visit(norm, offset);
+      for (size_t i = sizes.size(); i-- > 0;) {
+        offset += steps[i];
+        if (++index[i] < sizes[i]) break;
+        offset -= steps[i] * sizes[i];
+        index[i] = 0;
+      }
     }
   }
 
@@ -237,18 +431,42 @@ class Gain {
   std::vector<npy_intp> sizes, steps;
 };
 
-// Whether `gain` can be broadcast to the norms of `V`; else an error is set.
-static bool fits(PyArrayObject* gain, PyArrayObject* V, const int* kept,
-                 int nkept) {
-  std::vector<bool> is_kept(PyArray_NDIM(V), false);
-  for (int i = 0; i < nkept; ++i) is_kept[kept[i]] = true;
-  for (int i = 0; i < PyArray_NDIM(V); ++i) {
-    npy_intp size = PyArray_DIM(gain, i);
-    if (size == 1 || (is_kept[i] && size == PyArray_DIM(V, i))) continue;
+// The inverse norms times the gain, for each norm.
+template <typename T>
+WNORM_KERNEL std::vector<double> scales(const std::vector<double>& inverse,
+                                        PyArrayObject* g, PyArrayObject* V,
+                                        const int* kept, int nkept) {
+  std::vector<double> scale(inverse);
+  Gain(g, V, kept, nkept).each([&](npy_intp norm, npy_intp offset) {
+    scale[norm] *= *(const T*)(PyArray_BYTES(g) + offset);
+  });
+  return scale;
+}
+
+// The gradient of a gain, given that for each norm: where the gain is
+// broadcast, a sum.
+template <typename T>
+WNORM_KERNEL void add_up(const std::vector<double>& along, PyArrayObject* V,
+                         const int* kept, int nkept, PyArrayObject* dg) {
+  std::vector<double> sum(PyArray_SIZE(dg), 0.);
+  Gain(dg, V, kept, nkept).each([&](npy_intp norm, npy_intp offset) {
+    sum[offset / sizeof(T)] += along[norm];
+  });
+  std::copy(sum.begin(), sum.end(), (T*)PyArray_DATA(dg));
+}
+
+// Whether the gain has the weight's size along these axes; else an error is
+// set.
+static bool fits(PyArrayObject* gain, PyArrayObject* V, const int* axes,
+                 int naxes) {
+  for (int i = 0; i < naxes; ++i) {
+    Py_ssize_t entries = PyArray_DIM(gain, axes[i]);
+    Py_ssize_t norms = PyArray_DIM(V, axes[i]);
+    if (entries == norms) continue;
     PyErr_Format(PyExc_ValueError,
-                 "weight normalization: axis %d of the gain has %zd entries, "
-                 "the weight has %zd norms there", i, (Py_ssize_t)size,
-                 (Py_ssize_t)(is_kept[i] ? PyArray_DIM(V, i) : 1));
+                 "weight normalization: the weight has %zd norms along axis "
+                 "%d, the gain %zd entries: it must have one for each, or be "
+                 "broadcastable there", norms, axes[i], entries);
     return false;
   }
   return true;

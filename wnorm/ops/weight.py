@@ -6,6 +6,7 @@ along the others of V's size or 1.
 """
 import itertools
 import os
+import zlib
 from collections import OrderedDict
 
 import numpy as np
@@ -13,6 +14,7 @@ import theano
 import theano.tensor as T
 from theano.gof import Apply, Op
 from theano.gradient import DisconnectedType
+from theano.tensor.blas import ldflags
 
 from . import formula
 
@@ -21,6 +23,21 @@ FLOATS = ('float16', 'float32', 'float64')
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)),
                        'kernels.hpp')) as _file:
     KERNELS = _file.read()
+#: Theano keeps compiled modules: a changed file must not meet an old one.
+KERNELS_VERSION = zlib.crc32(KERNELS.encode('utf-8'))
+
+
+def blas_threads():
+    """Whether the threads of Theano's BLAS can be had for other work."""
+    return any(name.startswith('wnorm_openblas') for name in ldflags())
+
+
+def compile_args():
+    """How to compile what includes ``kernels.hpp``."""
+    return (ldflags(libs=False, flags=True) +
+            # a product and a sum may be one instruction
+            ['-ffp-contract=fast'] +
+            ['-DWNORM_THREADS'] * blas_threads())
 
 
 def extent(ndim, axes):
@@ -43,10 +60,14 @@ def extent(ndim, axes):
 class _WeightOp(Op):
     """Shared by the Ops on a whole weight V and its gain g."""
     __props__ = ('axes', 'eps')
+    _f16_ok = True  # the C code knows of it
 
     def __init__(self, axes, eps):
-        self.axes = tuple(axes)
+        self.axes = tuple(sorted(set(map(int, axes))))
         self.eps = float(eps)
+        if not 0 <= self.eps < float('inf'):
+            raise ValueError('eps must be a number, 0 or greater, got %r'
+                             % eps)
 
     def __str__(self):
         return '%s{axes=%s, eps=%g}' % (
@@ -64,58 +85,86 @@ class _WeightOp(Op):
                 raise TypeError('%s takes inputs of equal dimensions, got %s'
                                 % (self, ', '.join(str(v.ndim)
                                                    for v in inputs)))
-        for axis in self.axes:
-            if not 0 <= axis < V.ndim or not g.broadcastable[axis]:
-                raise TypeError('%s takes a gain that is broadcastable along '
-                                'the summed axes, got %s' % (self, g.type))
+        if not all(0 <= axis < V.ndim for axis in self.axes):
+            raise TypeError('%s: a weight of %d dimensions has axes 0 to %d'
+                            % (self, V.ndim, V.ndim - 1))
+        if not all(g.broadcastable[axis] for axis in self.axes):
+            raise TypeError('%s takes a gain that is broadcastable along the '
+                            'summed axes, got %s' % (self, g.type))
         if extent(V.ndim, self.axes) is None:
-            raise TypeError('%s: the axes alternate too often' % self)
+            raise TypeError('%s: summed and other axes of a weight of %d '
+                            'dimensions alternate too often, bring the summed '
+                            'ones together' % (self, V.ndim))
         return inputs
 
     def kept(self, ndim):
         return [axis for axis in range(ndim) if axis not in self.axes]
 
+    def own(self, g):
+        """The axes along which the gain must have the weight's size."""
+        return [axis for axis in range(g.ndim) if not g.broadcastable[axis]]
+
+    def check_shapes(self, node, V, g):
+        """What ``wnorm::fits`` does in C, for ``perform``."""
+        for axis in self.own(node.inputs[1]):
+            if g.shape[axis] != V.shape[axis]:
+                raise ValueError(
+                    'weight normalization: the weight has %d norms along axis '
+                    '%d, the gain %d entries: it must have one for each, or '
+                    'be broadcastable there' % (V.shape[axis], axis,
+                                                g.shape[axis]))
+
     def inverse(self, V):
-        """1 / ||V||, in float64, for ``perform``."""
+        """1 / ||V||, of zeros 0, in float64, for ``perform``."""
         V = V.astype('float64')
-        if self.eps:
-            eps = float(np.asarray(self.eps, V.dtype))
-            return 1 / np.sqrt(eps + np.sum(V ** 2, axis=self.axes,
-                                            keepdims=True))
-        largest = np.max(abs(V), axis=self.axes, keepdims=True, initial=0)
+        # so that no square under- or overflows; the root of eps is one more
+        # entry
+        root = np.sqrt(self.eps)
+        largest = np.max(abs(V), axis=self.axes, keepdims=True, initial=root)
         zero = largest == 0
-        safe = np.where(zero, 1, largest)
-        norm = np.sqrt(np.sum((V / safe) ** 2, axis=self.axes, keepdims=True))
-        return np.where(zero, 0, 1 / safe / np.where(zero, 1, norm))
+        unit = np.where((largest > 0) & np.isfinite(largest), largest, 1)
+        norm = np.sqrt((root / unit) ** 2 + np.sum(
+            (V / unit) ** 2, axis=self.axes, keepdims=True))
+        return np.where(zero, 0, 1 / unit / np.where(zero, 1, norm))
 
     # --- C ------------------------------------------------------------------
 
     def c_code_cache_version(self):
-        return (1,)
+        return (3, KERNELS_VERSION, blas_threads())
 
     def c_headers(self):
-        return ['<cmath>', '<limits>', '<vector>']
+        return ['<algorithm>', '<cmath>', '<exception>', '<limits>',
+                '<vector>']
 
     def c_support_code(self):
         return KERNELS
 
     def c_compile_args(self):
         # a product and a sum may be one instruction
-        return ['-ffp-contract=fast']
+        return compile_args()
+
+    def c_libraries(self):
+        return ldflags()
+
+    def c_lib_dirs(self):
+        return ldflags(libs=False, libs_dir=True)
 
     def c_code(self, node, name, inputs, outputs, sub):
         V = node.inputs[0]
-        if V.dtype == 'float16':
-            raise theano.gof.utils.MethodNotDefined('c_code for float16')
-        kept = self.kept(V.ndim)
+        half = V.dtype == 'float16'  # is computed in float32
+        dtype = 'float32' if half else V.dtype
+        kept, own = self.kept(V.ndim), self.own(node.inputs[1])
         sizes = [' * '.join(['(npy_intp)1'] + [
             'PyArray_DIM(%s, %d)' % (inputs[0], axis) for axis in group])
             for group in extent(V.ndim, self.axes)]
         values = dict(
-            T='npy_' + V.dtype, type='NPY_' + V.dtype.upper(), ndim=V.ndim,
+            T='npy_' + dtype, type='NPY_' + dtype.upper(), ndim=V.ndim,
             kept=', '.join(map(str, kept)), nkept=len(kept),
+            own=', '.join(map(str, own)), nown=len(own),
             sizes=', '.join(sizes), eps=repr(self.eps), fail=sub['fail'],
-            V=inputs[0], g=inputs[1], body='%(body)s')
+            V=inputs[0], g=inputs[1], body='%(body)s', rounded=''.join(
+                '%s = wnorm::rounded(%s, NPY_FLOAT16);\nif (!%s) %s\n' % (
+                    out, out, out, sub['fail']) for out in outputs if half))
         values.update(('in%d' % i, v) for i, v in enumerate(inputs))
         values.update(('out%d' % i, v) for i, v in enumerate(outputs))
         return (self.c_frame % values).replace(
@@ -124,24 +173,27 @@ class _WeightOp(Op):
     #: Around ``c_body``: V in C order, the norms and the gains.
     c_frame = """
     {
-        const int kept[] = {%(kept)s};
+        const int kept[] = {%(kept)s}, own[] = {%(own)s};
         PyArrayObject* V = NULL;
-        if (!wnorm::fits(%(g)s, %(V)s, kept, %(nkept)s)) %(fail)s
-        V = PyArray_GETCONTIGUOUS(%(V)s);
-        if (!V) %(fail)s
-        {
+        try {
+            if (!wnorm::fits(%(g)s, %(V)s, own, %(nown)s)) %(fail)s
+            const wnorm::Owned g(wnorm::c_order(%(g)s, %(type)s));
+            V = wnorm::c_order(%(V)s, %(type)s);
+            if (!g.array || !V) { Py_XDECREF(V); %(fail)s }
             const wnorm::Extent e = {%(sizes)s};
-            const wnorm::Gain gain(%(g)s, %(V)s, kept, %(nkept)s);
             const %(T)s* v = (const %(T)s*)PyArray_DATA(V);
-            std::vector<double> inverse = wnorm::inverses(v, e, %(eps)s);
-            std::vector<%(T)s> scale(e.norms());
-            gain.each([&](npy_intp norm, npy_intp offset) {
-                scale[norm] = inverse[norm] * *(const %(T)s*)(
-                    PyArray_BYTES(%(g)s) + offset);
-            });
+            const std::vector<double> inverse = wnorm::inverses(
+                v, e, %(eps)s);
+            const std::vector<double> scale = wnorm::scales<%(T)s>(
+                inverse, g.array, V, kept, %(nkept)s);
             %(body)s
+            Py_DECREF(V);
+        } catch (const std::exception&) {  // of std::vector: no memory
+            Py_XDECREF(V);
+            PyErr_NoMemory();
+            %(fail)s
         }
-        Py_DECREF(V);
+        %(rounded)s
     }
     """
 
@@ -163,8 +215,10 @@ class NormalizedWeight(_WeightOp):
         V, g = self.check(V, g)
         return Apply(self, [V, g], [V.type()])
 
+    @np.errstate(over='ignore', invalid='ignore')  # as in C
     def perform(self, node, inputs, outputs):
         V, g = inputs
+        self.check_shapes(node, V, g)
         outputs[0][0] = np.asarray(V * (g * self.inverse(V)), V.dtype)
 
     def infer_shape(self, node, shapes):
@@ -177,14 +231,19 @@ class NormalizedWeight(_WeightOp):
 
     def R_op(self, inputs, eval_points):
         V, g = inputs
-        return [_rop([formula.weight(V, g, self.axes, self.eps)], inputs,
-                     eval_points)[0]]
+        dV, dg = eval_points
+        terms = []
+        if dV is not None:  # the Jacobian is symmetric
+            terms += NormalizedWeightGrad(self.axes, self.eps)(V, g, dV)[:1]
+        if dg is not None:  # W is linear in g
+            terms.append(self(V, dg))
+        return [sum(terms[1:], terms[0]) if terms else None]
 
     c_body = """
             %(out0)s = wnorm::output(%(out0)s, %(ndim)s, PyArray_DIMS(V),
                                      %(type)s);
             if (!%(out0)s) { Py_DECREF(V); %(fail)s }
-            wnorm::scaled(v, scale.data(), e, (%(T)s*)PyArray_DATA(%(out0)s));
+            wnorm::scaled(v, scale, e, (%(T)s*)PyArray_DATA(%(out0)s));
     """
 
 
@@ -206,8 +265,13 @@ class NormalizedWeightGrad(_WeightOp):
         V, g, dW = self.check(V, g, dW)
         return Apply(self, [V, g, dW], [V.type(), g.type()])
 
+    @np.errstate(over='ignore', invalid='ignore')  # as in C
     def perform(self, node, inputs, outputs):
         V, g, dW = inputs
+        self.check_shapes(node, V, g)
+        if dW.shape != V.shape:
+            raise ValueError('weight normalization: the gradient of the '
+                             'weight has another shape than the weight')
         inverse = self.inverse(V)
         direction = V * inverse
         along = np.sum(dW.astype('float64') * direction, axis=self.axes,
@@ -238,41 +302,25 @@ class NormalizedWeightGrad(_WeightOp):
                     inputs, eval_points)
 
     c_body = """
-            PyArrayObject* dW = NULL;
             if (!PyArray_CompareLists(PyArray_DIMS(V), PyArray_DIMS(%(in2)s),
-                                      %(ndim)s))
+                                      %(ndim)s)) {
                 PyErr_SetString(PyExc_ValueError, "weight normalization: the "
                                 "gradient of the weight has another shape "
                                 "than the weight");
-            else
-                dW = PyArray_GETCONTIGUOUS(%(in2)s);
-            if (!dW) { Py_DECREF(V); %(fail)s }
+                Py_DECREF(V); %(fail)s
+            }
+            const wnorm::Owned dW(wnorm::c_order(%(in2)s, %(type)s));
+            if (!dW.array) { Py_DECREF(V); %(fail)s }
             %(out0)s = wnorm::output(%(out0)s, %(ndim)s, PyArray_DIMS(V),
                                      %(type)s);
             %(out1)s = wnorm::output(%(out1)s, %(ndim)s,
                                      PyArray_DIMS(%(g)s), %(type)s);
-            if (!%(out0)s || !%(out1)s) {
-                Py_DECREF(V); Py_DECREF(dW); %(fail)s
-            }
-            const %(T)s* dw = (const %(T)s*)PyArray_DATA(dW);
-            %(T)s* dg = (%(T)s*)PyArray_DATA(%(out1)s);
-            std::vector<double> along = wnorm::alongs(v, dw, e, inverse);
-            {
-                // where g is broadcast, its gradient is a sum
-                std::vector<double> total(PyArray_SIZE(%(out1)s), 0.);
-                const wnorm::Gain place(%(out1)s, V, kept, %(nkept)s);
-                place.each([&](npy_intp norm, npy_intp offset) {
-                    total[offset / sizeof(%(T)s)] += along[norm];
-                });
-                for (size_t i = 0; i < total.size(); ++i) dg[i] = total[i];
-            }
-            std::vector<%(T)s> inv(inverse.begin(), inverse.end());
-            std::vector<%(T)s> c(e.norms());
-            for (npy_intp n = 0; n < e.norms(); ++n)
-                c[n] = scale[n] * along[n];
-            wnorm::gradient(v, dw, scale.data(), inv.data(), c.data(), e,
+            if (!%(out0)s || !%(out1)s) { Py_DECREF(V); %(fail)s }
+            const %(T)s* dw = (const %(T)s*)PyArray_DATA(dW.array);
+            const std::vector<double> along = wnorm::alongs(v, dw, e, inverse);
+            wnorm::add_up<%(T)s>(along, V, kept, %(nkept)s, %(out1)s);
+            wnorm::gradient(v, dw, scale, inverse, along, e,
                             (%(T)s*)PyArray_DATA(%(out0)s));
-            Py_DECREF(dW);
     """
 
 
@@ -322,36 +370,44 @@ class FilterScale(_WeightOp):
     """
 
 
-class ColumnDot(Op):
-    """The sums over the rows of the elementwise product of two matrices.
+class FactoredGradient(Op):
+    """What the gradients of a factored layer share: one pass over z and dt.
 
-    Theano's own sum over rows walks down each column in turn.
+    Of z = dot(x, V), the gradient dt of t = z * scale, and the scales, a row:
+    dt * scale, the sums over the rows of z * dt, and those of dt. Theano's
+    own sum over rows walks down each column in turn.
     """
     __props__ = ()
 
-    def make_node(self, a, b):
-        a, b = T.as_tensor_variable(a), T.as_tensor_variable(b)
-        if not (a.ndim == b.ndim == 2 and a.dtype == b.dtype and
-                a.dtype in FLOATS):
-            raise TypeError('ColumnDot takes two matrices of one floating '
-                            'point type, got %s, %s' % (a.type, b.type))
-        return Apply(self, [a, b], [T.TensorType(a.dtype, (False,))()])
+    def make_node(self, z, dt, scale):
+        inputs = [T.as_tensor_variable(v) for v in (z, dt, scale)]
+        if not all(v.ndim == 2 and v.dtype == inputs[0].dtype and
+                   v.dtype in FLOATS for v in inputs):
+            raise TypeError('%s takes matrices of one floating point type, '
+                            'got %s' % (self, ', '.join(
+                                str(v.type) for v in inputs)))
+        sums = T.TensorType(inputs[0].dtype, (False,))
+        return Apply(self, inputs, [inputs[1].type(), sums(), sums()])
 
     def perform(self, node, inputs, outputs):
-        a, b = inputs
-        if a.shape != b.shape:
-            raise ValueError('ColumnDot: shapes %s and %s' % (
-                a.shape, b.shape))
-        outputs[0][0] = np.asarray(np.sum(
-            a.astype('float64') * b, axis=0), a.dtype)
+        z, dt, scale = inputs
+        if z.shape != dt.shape or scale.shape != (1, dt.shape[1]):
+            raise ValueError('%s: shapes %s, %s and %s' % (
+                self, z.shape, dt.shape, scale.shape))
+        wide = dt.astype('float64')
+        outputs[0][0] = dt * scale
+        outputs[1][0] = np.asarray(np.sum(z * wide, axis=0), z.dtype)
+        outputs[2][0] = np.asarray(np.sum(wide, axis=0), z.dtype)
 
     def infer_shape(self, node, shapes):
-        return [(shapes[0][1],)]
+        return [shapes[1], (shapes[1][1],), (shapes[1][1],)]
 
     c_code_cache_version = _WeightOp.c_code_cache_version
     c_headers = _WeightOp.c_headers
     c_support_code = _WeightOp.c_support_code
     c_compile_args = _WeightOp.c_compile_args
+    c_libraries = _WeightOp.c_libraries
+    c_lib_dirs = _WeightOp.c_lib_dirs
 
     def c_code(self, node, name, inputs, outputs, sub):
         dtype = node.inputs[0].dtype
@@ -359,30 +415,40 @@ class ColumnDot(Op):
             raise theano.gof.utils.MethodNotDefined('c_code for float16')
         return """
         {
-            PyArrayObject *a = NULL, *b = NULL;
-            if (!PyArray_CompareLists(PyArray_DIMS(%(a)s), PyArray_DIMS(%(b)s),
-                                      2)) {
-                PyErr_SetString(PyExc_ValueError, "ColumnDot: the matrices "
-                                "have different shapes");
+            PyArrayObject *z = NULL, *dt = NULL, *scale = NULL;
+            npy_intp* dims = PyArray_DIMS(%(dt)s);
+            if (!PyArray_CompareLists(PyArray_DIMS(%(z)s), dims, 2) ||
+                PyArray_DIM(%(scale)s, 0) != 1 ||
+                PyArray_DIM(%(scale)s, 1) != dims[1]) {
+                PyErr_SetString(PyExc_ValueError, "FactoredGradient: the "
+                                "shapes do not fit");
                 %(fail)s
             }
-            npy_intp n = PyArray_DIM(%(a)s, 1);
-            %(out)s = wnorm::output(%(out)s, 1, &n, %(type)s);
-            if (!%(out)s) %(fail)s
-            a = PyArray_GETCONTIGUOUS(%(a)s);
-            b = PyArray_GETCONTIGUOUS(%(b)s);
-            if (!a || !b) { Py_XDECREF(a); Py_XDECREF(b); %(fail)s }
-            const wnorm::Extent e = {1, PyArray_DIM(a, 0), n, 1};
-            std::vector<double> sum = wnorm::sums(
-                (const %(T)s*)PyArray_DATA(a), (const %(T)s*)PyArray_DATA(b),
-                e);
-            for (npy_intp i = 0; i < n; ++i)
-                ((%(T)s*)PyArray_DATA(%(out)s))[i] = sum[i];
-            Py_DECREF(a);
-            Py_DECREF(b);
+            %(scaled)s = wnorm::output(%(scaled)s, 2, dims, %(type)s);
+            %(along)s = wnorm::output(%(along)s, 1, dims + 1, %(type)s);
+            %(total)s = wnorm::output(%(total)s, 1, dims + 1, %(type)s);
+            if (!%(scaled)s || !%(along)s || !%(total)s) %(fail)s
+            z = PyArray_GETCONTIGUOUS(%(z)s);
+            dt = PyArray_GETCONTIGUOUS(%(dt)s);
+            scale = PyArray_GETCONTIGUOUS(%(scale)s);
+            if (z && dt && scale)
+                wnorm::factored_gradient(
+                    (const %(T)s*)PyArray_DATA(z),
+                    (const %(T)s*)PyArray_DATA(dt),
+                    (const %(T)s*)PyArray_DATA(scale), dims[0], dims[1],
+                    (%(T)s*)PyArray_DATA(%(scaled)s),
+                    (%(T)s*)PyArray_DATA(%(along)s),
+                    (%(T)s*)PyArray_DATA(%(total)s));
+            bool done = z && dt && scale;
+            Py_XDECREF(z);
+            Py_XDECREF(dt);
+            Py_XDECREF(scale);
+            if (!done) %(fail)s
         }
-        """ % dict(a=inputs[0], b=inputs[1], out=outputs[0], fail=sub['fail'],
-                   T='npy_' + dtype, type='NPY_' + dtype.upper())
+        """ % dict(z=inputs[0], dt=inputs[1], scale=inputs[2],
+                   scaled=outputs[0], along=outputs[1], total=outputs[2],
+                   fail=sub['fail'], T='npy_' + dtype,
+                   type='NPY_' + dtype.upper())
 
 
 def _rop(outputs, inputs, eval_points):

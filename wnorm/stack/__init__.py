@@ -6,6 +6,7 @@ This package knows nothing of weight normalization.
 hook            the import hook that every interpreter start arms
 remedies        what is done before Theano or Lasagne is imported, and why
 downsample      stands in for ``theano.tensor.signal.downsample``
+blas            NumPy's BLAS for Theano, with blas.cpp
 dnn             stands in for ``lasagne.layers.dnn`` on a CPU
 pkg_resources   stands in for the module of setuptools that setuptools removed
 preflight       what must be on the machine before anything is installed

@@ -7,6 +7,8 @@ NumPy has loaded already, through ``blas.cpp``, compiled once.
 
 Set the environment variable ``WNORM_BLAS=0`` to leave Theano to itself.
 """
+import contextlib
+import ctypes
 import hashlib
 import os
 import re
@@ -15,42 +17,60 @@ import tempfile
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'blas.cpp')
 
-#: NumPy's OpenBLAS by the form that ``blas.cpp`` adapts.
-ADAPTABLE = re.compile(r'libopenblas64_.*\.so')
+#: What to do where NumPy's BLAS cannot be had.
+INSTALL = ('install OpenBLAS (Debian, Ubuntu: apt-get install '
+           'libopenblas-dev), which Theano finds by itself')
 
 
 class NoAdapter(Exception):
-    """Why Theano does not get NumPy's BLAS."""
+    """Why Theano does not get NumPy's BLAS, and what to do about it."""
+
+    def __init__(self, why, remedy):
+        super().__init__(why)
+        self.remedy = remedy
 
 
-def enabled():
-    return os.environ.get('WNORM_BLAS', '1').lower() not in (
-        '0', 'no', 'off', 'false')
+def require_enabled():
+    """Raise :exc:`NoAdapter` if the user wants none."""
+    value = os.environ.get('WNORM_BLAS', '1')
+    if value.lower() in ('0', 'no', 'off', 'false'):
+        raise NoAdapter('switched off by WNORM_BLAS=%s' % value,
+                        'unset WNORM_BLAS')
 
 
-def mapped(maps='/proc/self/maps'):
-    """The files that this process has loaded; none but on Linux."""
+def loaded(maps='/proc/self/maps'):
+    """The BLAS libraries that this process has loaded, SciPy's own aside.
+
+    Parameters
+    ----------
+    maps : str
+        The system's list of all that is loaded. Linux alone has it.
+    """
     try:
         with open(maps, errors='replace') as file:
-            return sorted({line.split(None, 5)[5].strip() for line in file
-                           if '/' in line})
+            paths = {line.split(None, 5)[5].strip() for line in file
+                     if '/' in line}
     except OSError:
         return []
+    return [path for path in sorted(paths) if re.match(
+        'lib.*(blas|mkl_rt|mkl_core|blis|atlas)', os.path.basename(path)) and
+        'scipy.libs' not in path]
 
 
-def numpy_library(paths):
-    """The OpenBLAS of NumPy's wheel among `paths`.
+def of_numpys_wheel(paths):
+    """The library among `paths` that a wheel of NumPy has brought.
 
     Raises
     ------
     NoAdapter
-        If there is none of the form that ``blas.cpp`` adapts.
+        If there is none.
     """
     for path in paths:
-        if (ADAPTABLE.match(os.path.basename(path)) and
-                os.path.basename(os.path.dirname(path)) == 'numpy.libs'):
+        if os.path.basename(os.path.dirname(path)) == 'numpy.libs':
             return path
-    raise NoAdapter("NumPy's BLAS is not the OpenBLAS of its wheels")
+    raise NoAdapter(
+        "NumPy's BLAS is %s, not the OpenBLAS of the wheels on PyPI" % (
+            ' or '.join(paths) or 'not known'), INSTALL)
 
 
 def adapter(library, folder, compiler):
@@ -73,41 +93,54 @@ def adapter(library, folder, compiler):
     Raises
     ------
     NoAdapter
-        If it cannot be compiled, or its path cannot be told to Theano.
+        If there can be none.
     """
-    if re.search(r'\s', folder + library):
-        raise NoAdapter('Theano takes no spaces in the path of a library: %s'
-                        % folder)
     if not compiler:
-        raise NoAdapter('Theano has no compiler')
-    with open(SOURCE, 'rb') as file:
-        state = os.stat(library)
-        key = hashlib.sha256(file.read() + repr(
-            (library, state.st_size, state.st_mtime)).encode())
-    # one for each library: environments share Theano's folder
-    folder = os.path.join(folder, 'wnorm-blas-' + key.hexdigest()[:16])
-    target = os.path.join(folder, 'libwnorm_blas.so')
-    if not os.path.exists(target):
-        _compile(library, target, compiler)
-    return '-L%s -lwnorm_blas -Wl,-rpath,%s' % (folder, folder)
-
-
-def _compile(library, target, compiler):
+        raise NoAdapter('Theano has no compiler for an adapter',
+                        'see that g++ is there and that Theano may use it')
+    # they part Theano's flag, the linker's options, a search path
+    if re.search(r'[\s,:]', folder):
+        raise NoAdapter(
+            'what is compiled in %s cannot be linked, as its name has a '
+            'space, comma or colon' % folder,
+            'name another folder: THEANO_FLAGS=base_compiledir=FOLDER')
     try:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        # elsewhere first: another process may be doing the same
-        with tempfile.TemporaryDirectory(dir=os.path.dirname(
-                target)) as workplace:
-            made = os.path.join(workplace, 'made')
-            done = subprocess.run(
-                [compiler, '-O2', '-shared', '-fPIC', SOURCE, '-o', made,
-                 library, '-Wl,-rpath,' + os.path.dirname(library),
-                 '-Wl,--no-undefined', '-Wl,--allow-shlib-undefined'],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, timeout=120)
-            if done.returncode:
-                raise NoAdapter('the compiler says: ' + done.stdout.decode(
-                    errors='replace').strip().split('\n')[-1])
-            os.replace(made, target)
+        with open(SOURCE, 'rb') as file:
+            # one for each library, whose name has a hash of its content:
+            # environments share Theano's folder
+            key = hashlib.sha256(file.read() + os.fsencode(library))
+        name = 'wnorm_openblas_' + key.hexdigest()[:16]
+        target = os.path.join(folder, 'lib%s.so' % name)
+        try:
+            ctypes.CDLL(target)
+        except OSError:  # it is not there yet, or broken
+            compile_adapter(library, target, compiler)
+            ctypes.CDLL(target)  # which fails if a function is missing
     except (OSError, subprocess.SubprocessError) as error:
-        raise NoAdapter('it cannot be compiled: %s' % error)
+        raise NoAdapter("an adapter to NumPy's BLAS cannot be had: %s" % error,
+                        INSTALL)
+    # names openblas: Theano looks for this word
+    return '-L%s -l%s' % (folder, name)
+
+
+def compile_adapter(library, target, compiler):
+    """Compile ``blas.cpp`` for `library`, or raise :exc:`NoAdapter`."""
+    # under another name first: a second process may be doing the same
+    handle, made = tempfile.mkstemp(prefix='libwnorm_',
+                                    dir=os.path.dirname(target))
+    os.close(handle)
+    try:
+        done = subprocess.run(
+            [compiler, '-O2', '-shared', '-fPIC', SOURCE, '-o', made, library],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, timeout=120)
+        if done.returncode:
+            raise NoAdapter(
+                "an adapter to NumPy's BLAS cannot be compiled: " +
+                ' '.join(done.stdout.decode(errors='replace').split())[-300:],
+                'see that %s can link a shared library; or %s' % (
+                    compiler, INSTALL))
+        os.replace(made, target)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(made)

@@ -18,7 +18,7 @@ import textwrap
 import time
 import warnings
 
-from . import hook, preflight, remedies
+from . import blas, hook, preflight, remedies
 from .gpu import check, command, settings, survey
 from .rows import row
 
@@ -501,23 +501,28 @@ def blas_rows():
     import theano
     product, update = blas_speed()  # and so the library is loaded
     flags = theano.config.blas.ldflags
-    path = loaded_blas(bool(flags))
-    value = '%s: %s' % (flags or "NumPy's own, through its C API",
-                        path or 'file unknown')
-    speed = ('%.3g GFLOP/s for A B, 1000 x 1000 in float32; %.3g for '
-             'C += A B, the update of such weights by a batch of 32'
-             % (product, update))
-    get = 'install OpenBLAS (Debian, Ubuntu: apt-get install libopenblas-dev)'
-    if is_reference(path):
-        yield row('BLAS', value + ', the reference BLAS, which is slow',
-                  'warning', get)
+    # which is NumPy's where Theano has no other
+    adapted = 'theano.config.blas.ldflags' in remedies.applied
+    path = blas_in_use(blas.loaded(), bool(flags) and not adapted)
+    refusal = remedies.no_adapter
+    why = refusal or 'told to link none (blas.ldflags=)'
+    remedy = refusal.remedy if refusal else (
+        'unset blas.ldflags in THEANO_FLAGS or .theanorc')
+    if adapted:
+        yield row('BLAS', "NumPy's OpenBLAS, through an adapter (%s)" % path)
+    elif not flags:
+        yield row('BLAS', "NumPy's, through its C API, which has no "
+                  'accumulating product (%s): %s' % (path, why), 'warning',
+                  remedy)
+    elif is_reference(path):
+        yield row('BLAS', '%s, the reference BLAS, which is slow (%s)%s' % (
+            flags, path, refusal and ': %s' % refusal or ''), 'warning',
+            remedy)
     else:
-        yield row('BLAS', value)
-    if not flags and update < product / 3:
-        yield row('BLAS speed', speed, 'warning', "through NumPy's C API the "
-                  'update of large weights is slow: ' + get)
-    else:
-        yield row('BLAS speed', speed)
+        yield row('BLAS', '%s (%s)' % (flags, path))
+    yield row('BLAS speed', '%.3g GFLOP/s for A B, 1000 x 1000 in float32; '
+              '%.3g for C += A B, the update of such weights by a batch of 32'
+              % (product, update))
 
 
 def blas_speed(seconds=.3):
@@ -540,33 +545,22 @@ def blas_speed(seconds=.3):
     return speeds
 
 
-def loaded_blas(linked, maps='/proc/self/maps'):
-    """The file of the BLAS library in memory: Theano's or NumPy's, or None.
+def blas_in_use(paths, linked):
+    """The one of the loaded libraries `paths` that Theano computes with.
 
     Parameters
     ----------
     linked : bool
-        Whether Theano links a library of its own.
-    maps : str
-        The system's list of what this process has loaded.
+        Whether Theano links a library of its own, or else uses NumPy's.
     """
-    try:
-        with open(maps, errors='replace') as file:
-            paths = {line.split(None, 5)[5].strip() for line in file
-                     if '/' in line}
-    except OSError:  # another system than Linux
-        return None
-    found = [path for path in sorted(paths) if re.match(
-        'lib.*(blas|mkl_rt|mkl_core|blis|atlas)', os.path.basename(path)) and
-        'scipy.libs' not in path]
     # NumPy's wheels bring one that nothing else links
-    found.sort(key=lambda path: ('numpy.libs' in path) == linked)
-    return found[0] if found else None
+    found = sorted(paths, key=lambda path: ('numpy.libs' in path) == linked)
+    return found[0] if found else 'file unknown'
 
 
 def is_reference(path):
     """Whether it is the BLAS that only defines what a BLAS must compute."""
-    path = os.path.realpath(path or '')
+    path = os.path.realpath(path)
     return (os.path.basename(path).startswith('libblas') and
             not re.search('openblas|atlas|blis|mkl', path))
 

@@ -13,6 +13,7 @@ import sys
 TRIGGERS = frozenset([
     'theano',
     'theano.tensor.blas',
+    'theano.sparse.opt',
     'theano.tensor.signal.downsample',
     'lasagne',
     'lasagne.layers.dnn',

@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import re
 import shlex
 import sys
 import types
@@ -179,8 +180,8 @@ def describe_blas():
         config.blas_opt_info = {'libraries': ['openblas'], 'library_dirs': []}
         logging.getLogger('theano.tensor.blas').addFilter(_not_the_fallback)
         applied['numpy.distutils.__config__.blas_opt_info'] = (
-            'gone from NumPy, asked by Theano for the BLAS: names OpenBLAS, '
-            "which Theano links if the system has it (else -lblas, else "
+            'gone from NumPy, asked by Theano when it looks for a BLAS: names '
+            "OpenBLAS, which it links if the system has it (else -lblas, else "
             "NumPy's own)")
 
 
@@ -201,6 +202,35 @@ def skip_compiled_scan():
                          'runs its Python loop (about 6 % slower)')
 
 
+#: Why Theano did not get NumPy's BLAS: a :exc:`wnorm.stack.blas.NoAdapter`,
+#: or None.
+no_adapter = None
+
+
+def adapt_blas():
+    """Give Theano the BLAS that NumPy has loaded, if the user gave it none.
+
+    It spares Theano the search for one too: four runs of the compiler at
+    every import.
+    """
+    global no_adapter
+    from theano import config
+    from wnorm.stack import blas
+    # the flag itself: Theano forgets what THEANO_FLAGS said of it
+    if not type(config.blas).ldflags.is_default:
+        return
+    try:
+        blas.require_enabled()
+        config.blas.ldflags = blas.adapter(
+            blas.of_numpys_wheel(blas.loaded()), config.compiledir, config.cxx)
+    except blas.NoAdapter as error:
+        no_adapter = error
+    else:
+        applied['theano.config.blas.ldflags'] = (
+            "NumPy's OpenBLAS through an adapter: Theano's own way to it has "
+            'no accumulating product')
+
+
 #: What Theano declares in C, in terms of what it defines in C++.
 _GEMM = """
 extern "C" void %(s)sgemm_(
@@ -215,57 +245,73 @@ extern "C" void %(s)sgemm_(
 """
 
 
-#: Why Theano did not get NumPy's BLAS, or None.
-no_adapter = None
-
-
-def adapt_blas():
-    """Give Theano the BLAS that NumPy has loaded, if the user gave it none."""
-    global no_adapter
-    from theano import config, configparser
-    from wnorm.stack import blas
-    try:
-        configparser.fetch_val_for_key('blas.ldflags')
-        return  # in THEANO_FLAGS or .theanorc
-    except KeyError:
-        pass
-    try:
-        if not blas.enabled():
-            raise blas.NoAdapter('switched off by WNORM_BLAS=%s'
-                                 % os.environ['WNORM_BLAS'])
-        library = blas.numpy_library(blas.mapped())
-        config.blas.ldflags = blas.adapter(
-            library, config.base_compiledir, config.cxx)
-    except blas.NoAdapter as error:
-        no_adapter = str(error)
-    else:
-        applied['theano.config.blas.ldflags'] = (
-            "NumPy's OpenBLAS through an adapter: Theano's own way to it has "
-            'no accumulating product')
-
-
-@contextlib.contextmanager
-def _with_blas(module):
-    adapt_blas()
-    yield
-    if module.config.blas.ldflags:
-        return
-    support = module.BatchedDot.c_support_code
+def complete_batched_dot(BatchedDot):
+    """Add the functions that its C code lacks if there is no BLAS to link."""
+    support = BatchedDot.c_support_code
 
     def c_support_code(self):
         return (support(self) + _GEMM % {'s': 's', 'type': 'float'} +
                 _GEMM % {'s': 'd', 'type': 'double'})
 
-    module.BatchedDot.c_support_code = c_support_code
+    BatchedDot.c_support_code = c_support_code
     applied['theano.tensor.blas.BatchedDot'] = (
         "does not link where Theano has no BLAS but NumPy's: T.batched_dot "
         'gets the functions that it lacks')
+
+
+def let_matrices_be_empty(GemmRelated):
+    """Have products of empty matrices computed.
+
+    NumPy's empty arrays have strides of 0, which this code in C takes for
+    matrices that no BLAS could compute with.
+    """
+    GemmRelated.encode_strides_in_unit = re.sub(
+        r'(N.)\[(.)\]==1', r'\1[\2]==1 || !\1[0] || !\1[1]',
+        GemmRelated.encode_strides_in_unit)
+    GemmRelated.compute_strides = re.sub(
+        r'\((N.)\[(.)\] > 1\)', r'(\1[\2] > 1 && \1[0] && \1[1])',
+        GemmRelated.compute_strides)
+    version = GemmRelated.build_gemm_version
+    # what was compiled before is not used again
+    GemmRelated.build_gemm_version = lambda self: version(self) + (1,)
+    applied['theano.tensor.blas.GemmRelated'] = (
+        "refuses empty matrices, as NumPy's now have strides of 0: taken")
+
+
+@contextlib.contextmanager
+def _with_blas(module):
+    import numpy
+    adapt_blas()
+    yield
+    if 0 in numpy.empty((0, 2)).strides:
+        let_matrices_be_empty(module.GemmRelated)
+    if not module.config.blas.ldflags:
+        complete_batched_dot(module.BatchedDot)
 
 
 def _blas(name, path):
     spec = _search(name, path)
     if spec is not None:
         spec.loader = _Around(spec.loader, _with_blas)
+    return spec
+
+
+@contextlib.contextmanager
+def _with_sparse(module):
+    yield
+    from theano import config
+    from theano.compile import optdb
+    if config.blas.ldflags:
+        optdb['specialize'].remove_tags('local_usmm', 'fast_run')
+        applied['theano.sparse.opt.local_usmm'] = (
+            'with a BLAS to link, Theano computes z - a * dot(x, y), x '
+            'sparse, in the place of z, even where z is an input: left out')
+
+
+def _sparse(name, path):
+    spec = _search(name, path)
+    if spec is not None:
+        spec.loader = _Around(spec.loader, _with_sparse)
     return spec
 
 
@@ -383,6 +429,7 @@ def _stand_in(name, path, module, reason):
 _ACTIONS = {
     'theano': _theano,
     'theano.tensor.blas': _blas,
+    'theano.sparse.opt': _sparse,
     'theano.tensor.signal.downsample': _downsample,
     'lasagne.layers.dnn': _dnn,
     'lasagne.layers.special': _special,

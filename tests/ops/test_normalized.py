@@ -18,6 +18,8 @@ SHAPES = [
     ((3, 2, 2, 2, 2), wnorm.Layout(-5), (1, 2, 3, 4)),
     ((3, 2, 2, 2, 3, 2), wnorm.Layout(0, (-2, -1)), (1, 2, 3)),
     ((3, 2, 2, 3, 2), wnorm.Layout(0, (3, 4)), (1, 2)),
+    ((2, 3, 2, 3, 2), wnorm.Layout(1, (3,)), (0, 2, 4)),
+    ((4,), wnorm.Layout(0), ()),
 ]
 each_shape = pytest.mark.parametrize('shape, layout, axes', SHAPES)
 
@@ -53,6 +55,43 @@ def test_gradient(shape, layout, axes, eps):
     V, g = rng.randn(*shape), rng.randn(shape[layout.filter_axis])
     verify_grad(lambda V, g: normalized(V, g, layout, eps), [V, g], rng=rng)
     verify_grad(lambda V: normalized(V, None, layout, eps), [V], rng=rng)
+
+
+def test_float16():
+    # accumulated in more: squares of these entries are infinite in float16
+    rng = np.random.RandomState(5)
+    V = (rng.randn(20, 3) * 1000).astype('float16')
+    g = rng.randn(3).astype('float16')
+    dW = rng.randn(20, 3).astype('float16')
+    Vs, gs = theano.shared(V), theano.shared(g)
+    W = normalized(Vs, gs, wnorm.Layout(1))
+    dV, dg = T.grad(T.sum(W.astype('float32') * dW.astype('float32')),
+                    [Vs, gs])
+    V, g, dW = [a.astype('float64') for a in (V, g, dW)]
+    inverse = 1 / np.sqrt(1e-6 + np.sum(V ** 2, axis=0))
+    along = np.sum(dW * V * inverse, axis=0)
+    for got, want in ((W, V * g * inverse), (dg, along),
+                      (dV, g * inverse * (dW - V * inverse * along))):
+        got = got.eval()
+        assert got.dtype == 'float16'
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=2. ** -24)
+
+
+@pytest.mark.parametrize('filters', [1, 3, 5])
+def test_gain_of_a_wrong_shape_is_refused(filters):
+    # https://github.com/pytorch/pytorch/issues/81195
+    W = normalized(theano.shared(np.ones((2, 4))),
+                   theano.shared(np.ones(filters)), wnorm.Layout(1))
+    with pytest.raises(ValueError, match='the weight has 4 norms along axis '
+                       '1, the gain %d entries' % filters):
+        W.eval()
+
+
+def test_gain_of_another_precision():
+    V, g = np.ones((2, 4), 'float32'), np.ones(4)
+    for kinds in ((V, g), (V, g.astype('float16'))):
+        assert normalized(*map(theano.shared, kinds),
+                          wnorm.Layout(1)).eval().dtype == 'float32'
 
 
 def test_second_gradient():
