@@ -66,7 +66,7 @@ setup(
     long_description_content_type='text/markdown',
     license='MIT',
     packages=find_packages(include=['wnorm', 'wnorm.*']),
-    package_data={'wnorm.ops': ['kernels.hpp'],
+    package_data={'wnorm.ops': ['epilogue.hpp', 'kernels.hpp'],
                   'wnorm.stack': ['blas.cpp'],
                   'wnorm.stack.gpu': ['capability.cpp', 'cudnn/cudnn.h']},
     cmdclass={'build': build_with_hook, 'build_hook': build_hook},
@@ -79,7 +79,8 @@ setup(
     ],
     extras_require={
         'examples': EXAMPLES,
-        'test': EXAMPLES + ['pytest', 'pytest-cov', 'pytest-xdist'],
+        'test': EXAMPLES + ['hypothesis', 'pytest', 'pytest-cov',
+                            'pytest-xdist'],
     },
     classifiers=[
         'Development Status :: 4 - Beta',
