@@ -206,7 +206,8 @@ def machine():
     compiler = subprocess.run(
         [theano.config.cxx, '-dumpfullversion'], stdout=subprocess.PIPE,
         universal_newlines=True).stdout.strip()
-    libraries = re.findall(r'-l\S+', theano.config.blas.ldflags)
+    libraries = [word for word in theano.config.blas.ldflags.split()
+                 if word.startswith('-l')]
     return (
         '%s, %d cores, %.0f GB, load %.1f when it started. Python %s, NumPy '
         '%s, Theano %s, Lasagne %s, wnorm %s, %s %s. BLAS: %s, %d threads.' % (
