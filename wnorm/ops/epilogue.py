@@ -95,13 +95,14 @@ class ProductEpilogue(Op):
             if value.shape != wanted:
                 raise ValueError('%s: a matrix has shape %s, must have %s'
                                  % (self, value.shape, wanted))
-        values = np.frompyfunc(self.scalar_op.impl, len(given),
-                               len(outputs))(*given)
-        if len(outputs) == 1:
-            values = [values]
+        # entry by entry: NumPy's functions take up to 32 arguments
+        results = [self.scalar_op.impl(*entries) for entries in zip(*[
+            np.broadcast_to(v, shape).ravel() for v in given])]
+        values = np.reshape(np.array(results, dtype), shape + (len(outputs),))
+        values = np.moveaxis(values, -1, 0)
         inplace = dict(self.inplace)
         for i, (value, storage) in enumerate(zip(values, outputs)):
-            value = np.broadcast_to(value, shape).astype(dtype)
+            value = np.array(value, order='C')
             if i in inplace:
                 target = inputs[self.first + inplace[i]]
                 target[...] = value

@@ -70,7 +70,8 @@ def factor(fgraph, node):
     if others or not forward:
         return
     scale, inverse = FilterScale(node.op.axes, node.op.eps)(V, g)
-    scale.tag = W.tag
+    if hasattr(W.tag, 'layer'):
+        scale.tag.layer = W.tag.layer
     column_V, row_scale = V, scale
     if turned:
         column_V, row_scale = transpose(V), transpose(scale)
@@ -107,7 +108,6 @@ def factor(fgraph, node):
                      not inverse.broadcastable[axis]]
         if broadcast:
             dg = T.sum(dg, axis=broadcast, keepdims=True)
-        dV.tag = W.tag
         changes += [(grad.outputs[0], dV),
                     (grad.outputs[1], T.patternbroadcast(dg, g.broadcastable))]
     for dot, dt, is_transposed in backward:

@@ -284,23 +284,22 @@ class InPlace(Optimizer):
         fgraph.attach_feature(DestroyHandler())
 
     def apply(self, fgraph):
-        updated = {fgraph.outputs[out]: fgraph.inputs[i] for out, i in
-                   (fgraph.update_mapping or {}).items()}
-        protected = set(fgraph.outputs)
-        for feature in fgraph._features:
-            if isinstance(feature, Supervisor):
-                protected.update(feature.protected)
         for node in fgraph.toposort():
             if isinstance(node.op, ProductEpilogue):
                 for out in range(len(node.outputs)):
-                    node = overwrite(fgraph, node, out, updated, protected)
+                    node = overwrite(fgraph, node, out)
 
 
-def overwrite(fgraph, node, out, updated, protected):
+def overwrite(fgraph, node, out):
     """The node that computes output `out` in place, if it can; else `node`."""
-    own = updated.get(node.outputs[out])
+    own = [fgraph.inputs[j] for i, j in (fgraph.update_mapping or {}).items()
+           if fgraph.outputs[i] is node.outputs[out]]
+    protected = set(fgraph.outputs)
+    for feature in fgraph._features:
+        if isinstance(feature, Supervisor):
+            protected.update(feature.protected)
     candidates = [
-        (v is not own, e) for e, v in enumerate(node.inputs[node.op.first:])
+        (v not in own, e) for e, v in enumerate(node.inputs[node.op.first:])
         if v.type == node.outputs[out].type and v not in protected and
         not isinstance(v, T.Constant) and not fgraph.has_destroyers([v]) and
         e not in dict(node.op.inplace).values()]
