@@ -196,9 +196,6 @@ def test_any_magnitude(ops, case, size):
     size = np.asarray(2., ops.dtype) ** SIZES[ops.dtype][size]
     V, g, dW = case.arrays(np.random.RandomState(6), ops.dtype)
     ops.check(case, 0., V, g, dW, size=size)
-    # dW V overflows, g / ||V|| underflows
-    ops.check(case, 0., V, (g / 2 ** 20).astype(ops.dtype),
-              (dW * 2 ** 20).astype(ops.dtype), size=size)
 
 
 @pytest.mark.parametrize('name, eps', WITH_EPS)
