@@ -8,8 +8,9 @@ import wnorm
 
 
 def test_public_names():
-    assert wnorm.__all__ == ['Layout', 'WeightNormLayer', 'init_updates',
-                             'initialize', 'register', 'weight_norm']
+    assert wnorm.__all__ == ['Layout', 'WeightNormLayer', 'explain',
+                             'init_updates', 'initialize', 'register',
+                             'weight_norm']
     for name in wnorm.__all__:
         assert getattr(wnorm, name).__name__ == name
         assert name in dir(wnorm)

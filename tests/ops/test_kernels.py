@@ -218,18 +218,34 @@ def test_ill_scaled(ops, name, eps):
 
 
 def test_more_than_the_precision_holds(ops):
-    # W is of the size of g, though g / ||V|| is infinite in float32
+    # W is of the size of g, though g / ||V|| is infinite in float32, or loses
+    # digits
     if ops.dtype == 'float64':
         pytest.skip('the largest precision')
     case = BY_NAME['dense']
     V, g, dW = case.arrays(np.random.RandomState(8), ops.dtype)
-    V, g = V * np.float32(1e-38), g * np.float32(1e6)  # subnormal, too
-    W, dV, dg = ops(case, 0., V, g, dW * np.float32(1e-20))
-    np.testing.assert_allclose(W, cases.weight(V, g, case.axes, 0.),
-                               rtol=ops.tolerance)
-    want = cases.gradient(V, g, dW * np.float32(1e-20), case.axes, 0.)
-    np.testing.assert_allclose(dV, want[0], rtol=1e-4)
-    np.testing.assert_allclose(dg, want[1], rtol=1e-4)
+    # subnormal, too
+    ops.check(case, 0., V * np.float32(1e-38), g * np.float32(1e6),
+              dW * np.float32(1e-20))
+    ops.check(case, 0., V, g * np.float32(1e-8), dW * np.float32(1e20),
+              size=np.float32(2) ** 120)
+
+
+@pytest.mark.parametrize('name', ['dense', 'convolution'])
+def test_products_overflow(ops, name):
+    # those of dW and V, not the gradients
+    V, g, dW = BY_NAME[name].arrays(np.random.RandomState(8), ops.dtype)
+    big = np.asarray(2 ** 20, ops.dtype)
+    ops.check(BY_NAME[name], 0., V, g, dW * big, size=np.asarray(
+        2, ops.dtype) ** SIZES[ops.dtype][-1])
+
+
+def test_several_threads(ops):
+    # where there is enough to do for them
+    rng = np.random.RandomState(15)
+    V, dW = rng.randn(2, 1001, 403).astype(ops.dtype)
+    g = rng.randn(1, 403).astype(ops.dtype)
+    ops.check(BY_NAME['dense'], 0., V, g, dW)
 
 
 @pytest.mark.parametrize('eps', [1e-6, 1e-30])

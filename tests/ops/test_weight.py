@@ -7,7 +7,8 @@ import theano
 import theano.tensor as T
 from theano.gradient import DisconnectedType, verify_grad
 
-from wnorm.ops.weight import NormalizedWeight, NormalizedWeightGrad, extent
+from wnorm.ops.weight import (
+    FactoredGradient, NormalizedWeight, NormalizedWeightGrad, extent)
 from . import cases
 from .cases import CASES
 
@@ -315,3 +316,18 @@ def test_debug_mode():
     values = case.arrays(np.random.RandomState(14), 'float32')
     np.testing.assert_allclose(function(*values)[0], cases.weight(
         *values[:2], axes=case.axes, eps=1e-6), rtol=1e-5)
+
+
+def test_factored_gradient():
+    rng = np.random.RandomState(0)
+    z, dt, scale = rng.randn(5, 3), rng.randn(5, 3), rng.randn(1, 3)
+    z_, dt_, scale_ = T.dmatrices(3)
+    f = theano.function([z_, dt_, scale_], FactoredGradient()(
+        z_, dt_, scale_), mode=theano.Mode('py', None))
+    for got, wanted in zip(f(z, dt, scale), [
+            dt * scale, (z * dt).sum(axis=0), dt.sum(axis=0)]):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12)
+    with pytest.raises(ValueError, match='FactoredGradient: shapes'):
+        f(z, dt, scale[:, :2])
+    with pytest.raises(TypeError, match='takes matrices of float32 or of'):
+        FactoredGradient()(z_, T.fmatrix(), scale_)

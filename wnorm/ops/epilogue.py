@@ -5,6 +5,7 @@ momentum, Adam and the update then walk through one after the other. The Op
 computes it block by block, and all that follows while a block is in cache.
 """
 import os
+import warnings
 import zlib
 
 import numpy as np
@@ -96,8 +97,10 @@ class ProductEpilogue(Op):
                 raise ValueError('%s: a matrix has shape %s, must have %s'
                                  % (self, value.shape, wanted))
         # entry by entry: NumPy's functions take up to 32 arguments
-        results = [self.scalar_op.impl(*entries) for entries in zip(*[
-            np.broadcast_to(v, shape).ravel() for v in given])]
+        with warnings.catch_warnings():  # Theano calls np.product
+            warnings.simplefilter('ignore', DeprecationWarning)
+            results = [self.scalar_op.impl(*entries) for entries in zip(*[
+                np.broadcast_to(v, shape).ravel() for v in given])]
         values = np.reshape(np.array(results, dtype), shape + (len(outputs),))
         values = np.moveaxis(values, -1, 0)
         inplace = dict(self.inplace)

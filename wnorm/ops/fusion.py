@@ -153,8 +153,6 @@ class Cluster(object):
                 if node is None or node in self.nodes or not (
                         absorbable(node) and self._is_inner(node)):
                     continue
-                if is_product(node) and not self._has_all_of(node):
-                    continue
                 self.nodes.add(node)
                 queue.append(node)
 
@@ -162,13 +160,6 @@ class Cluster(object):
         return all(client in self.nodes and any(v is node.outputs[0]
                                                 for v in operands(client))
                    for client, _ in self.fgraph.clients(node.outputs[0]))
-
-    def _has_all_of(self, node):
-        """Whether no other node computes the product of `node`."""
-        return all(client is node or client in self.nodes or
-                   not is_product(client) or factors(client) != factors(node)
-                   for client, _ in self.fgraph.clients(factors(node)[0])
-                   if client != 'output')
 
     def is_worthwhile(self):
         """Whether there is more than a product."""

@@ -382,9 +382,9 @@ class FactoredGradient(Op):
     def make_node(self, z, dt, scale):
         inputs = [T.as_tensor_variable(v) for v in (z, dt, scale)]
         if not all(v.ndim == 2 and v.dtype == inputs[0].dtype and
-                   v.dtype in FLOATS for v in inputs):
-            raise TypeError('%s takes matrices of one floating point type, '
-                            'got %s' % (self, ', '.join(
+                   v.dtype in ('float32', 'float64') for v in inputs):
+            raise TypeError('%s takes matrices of float32 or of float64, got '
+                            '%s' % (self, ', '.join(
                                 str(v.type) for v in inputs)))
         sums = T.TensorType(inputs[0].dtype, (False,))
         return Apply(self, inputs, [inputs[1].type(), sums(), sums()])
@@ -411,8 +411,6 @@ class FactoredGradient(Op):
 
     def c_code(self, node, name, inputs, outputs, sub):
         dtype = node.inputs[0].dtype
-        if dtype == 'float16':
-            raise theano.gof.utils.MethodNotDefined('c_code for float16')
         return """
         {
             PyArrayObject *z = NULL, *dt = NULL, *scale = NULL;
