@@ -29,7 +29,7 @@ def python(*excluding):
         *theano.config.optimizer_excluding.split(':') + list(excluding))
 
 
-# --- the two ways to write a weight -------------------------------------------
+# --- the two ways to write a weight ------------------------------------------
 
 def by_op(V, g, axes, eps=1e-6):
     """The effective weight, of a gain with the dimensions of V."""
@@ -70,7 +70,7 @@ def shared(*shape, **kwargs):
     return theano.shared(random(*shape), **kwargs)
 
 
-# --- nets ---------------------------------------------------------------------
+# --- nets --------------------------------------------------------------------
 
 #: By name: functions of a way to write a weight.
 NETS = {}
@@ -164,8 +164,9 @@ def row_of_input(weight):
 @net
 def one_unit(weight):
     layer = InputLayer((None, 5), T.matrix('x'))
-    unit = wrap(DenseLayer(layer, 1, nonlinearity=T.tanh), weight,
-                train_g=True)
+    # Lasagne's own V may be known to have one column
+    unit = wrap(DenseLayer(layer, 1, W=shared(5, 1), nonlinearity=T.tanh),
+                weight, train_g=True)
     return trained((layer, unit), T.mean(T.sqr(get_output(unit) - .5)))
 
 
@@ -173,9 +174,18 @@ def one_unit(weight):
 def one_input(weight):
     # without the eps, W does not depend on the size of V
     layer = InputLayer((None, 1), T.matrix('x'))
-    return trained((layer, wrap(DenseLayer(layer, 3, nonlinearity=T.tanh),
-                                weight, train_g=True, eps=.1)),
-                   shapes=[(6, 1)])
+    return trained((layer, wrap(DenseLayer(
+        layer, 3, W=shared(1, 3), nonlinearity=T.tanh), weight, train_g=True,
+        eps=.1)), shapes=[(6, 1)])
+
+
+@net
+def one_unit_by_type(weight):
+    """V is known to have one column."""
+    V, x = shared(5, 1, broadcastable=(False, True)), T.matrix('x')
+    g = shared(1, 1, broadcastable=(True, True))
+    return Net([x], [(6, 5)], T.mean(T.sqr(T.tanh(T.dot(
+        x, weight(V, g, (0,)))) - .5)), [V, g])
 
 
 @net
@@ -325,7 +335,7 @@ def convolution(weight):
                    shapes=[(3, 2, 4, 3)])
 
 
-# --- functions ----------------------------------------------------------------
+# --- functions ---------------------------------------------------------------
 
 class Training(object):
     """A net, built anew, and the function that takes one step.
@@ -410,7 +420,7 @@ def gradients(net):
         for param, gradient in zip(net.params, T.grad(net.cost, net.params)))
 
 
-# --- their graphs -------------------------------------------------------------
+# --- their graphs ------------------------------------------------------------
 
 OPS = (NormalizedWeight, NormalizedWeightGrad, FilterScale, FactoredGradient,
        ProductEpilogue)

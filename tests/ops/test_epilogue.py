@@ -153,7 +153,7 @@ each_form = pytest.mark.parametrize('name', [
 each_dtype = pytest.mark.parametrize('dtype', ['float32', 'float64'])
 
 
-# --- values -------------------------------------------------------------------
+# --- values ------------------------------------------------------------------
 
 @both
 @each_dtype
@@ -249,7 +249,7 @@ def test_not_finite(value, linker):
               form.wanted(values), 'float64')
 
 
-# --- refused ------------------------------------------------------------------
+# --- refused -----------------------------------------------------------------
 
 def shape(*changes):
     """The shapes of the inputs 'in place', with some changed."""
@@ -291,7 +291,7 @@ def test_types_are_refused(inputs):
         op('float64', lambda p, a: [p + a], 2)(*inputs)
 
 
-# --- as an Op -----------------------------------------------------------------
+# --- as an Op ----------------------------------------------------------------
 
 def test_equal_ops():
     def make(factor=2, **kwargs):

@@ -26,12 +26,14 @@ WITHOUT_WEIGHTS = {
     'no bias': (2, 2), 'no eps': (2, 2), 'two applications': (2, 4),
     'two networks': (4, 6), 'row of input': (2, 2), 'one unit': (1, 1),
     'one input': (1, 1), 'tied direction': (2, 2), 'tied weight': (1, 2),
+    'tied weight without nonlinearity': (1, 2), 'filters are rows': (2, 2),
     'recurrence': (1, 3), 'input of the gradient': (1, 1),
     'one gain for all': (1, 1), 'shared direction': (2, 2),
     'shared weight': (1, 2)}
 
 #: Nets that need them all.
-UNTOUCHED = ['weight in the cost', 'nin', 'convolution']
+UNTOUCHED = ['weight in the cost', 'nin', 'convolution',
+             'one unit by type']
 
 each_net = pytest.mark.parametrize('name', list(NETS))
 
@@ -66,7 +68,7 @@ def agree(inputs, outputs, values, updates=(), tolerance=1e-12, **kwargs):
     return functions[0]
 
 
-# --- values -------------------------------------------------------------------
+# --- values ------------------------------------------------------------------
 
 @each_net
 def test_float64(name):
@@ -84,7 +86,7 @@ def test_float32(name):
     nets.check(training, reference, 1e-5)
 
 
-# --- which weights are factored -----------------------------------------------
+# --- which weights are factored ----------------------------------------------
 
 @pytest.mark.parametrize('name', list(WITHOUT_WEIGHTS))
 def test_no_weight(name):
@@ -102,6 +104,26 @@ def test_untouched(name):
                          mode=nets.python(*FACTORED + list(more))).function)
         for more in ((), ('wnorm',))]
     assert with_it == without_it and 'NormalizedWeightGrad' in with_it
+
+
+@each_net
+def test_not_twice(name):
+    # a weight is there as a whole or not at all
+    f = Training(NETS[name], nets.gradient_descent, mode=mode()).function
+    whole, scaled = [{node.inputs[0] for node in nodes(f, op)}
+                     for op in (NormalizedWeight, FilterScale)]
+    assert not whole & scaled
+
+
+@pytest.mark.parametrize('square', [lambda W: T.dot(W, W.T),
+                                    lambda W: T.dot(W.T, W)])
+def test_product_with_itself(square):
+    # nothing would be left out
+    x, = matrices('x')
+    V, g, W = a_weight()
+    cost = T.sum(T.tanh(T.dot(x, W))) + T.sum(T.sin(square(W)))
+    f = agree([x], [cost] + T.grad(cost, [V, g]), [array(6, 5)])
+    assert counts(f) == {'NormalizedWeight': 1, 'NormalizedWeightGrad': 1}
 
 
 def test_products():
@@ -154,12 +176,11 @@ def test_other_precision():
     x = T.matrix('x', dtype='float32')
     V, g, W = a_weight()
     cost = T.sum(T.tanh(T.dot(x, W)))
-    f = agree([x], [cost] + T.grad(cost, [V, g]),
-              [array(6, 5).astype('float32')])
-    assert 'FilterScale' not in counts(f) or W.dtype == x.dtype
+    agree([x], [cost] + T.grad(cost, [V, g]),
+          [array(6, 5).astype('float32')], tolerance=1e-6)
 
 
-# --- other uses of a weight, and of its gradient ------------------------------
+# --- other uses of a weight, and of its gradient -----------------------------
 
 def test_weight_is_an_output():
     x, = matrices('x')
@@ -279,7 +300,7 @@ def test_shapes_need_no_product():
     assert counts(f) == {} and not nodes(f, Dot)
 
 
-# --- what users do to graphs --------------------------------------------------
+# --- what users do to graphs -------------------------------------------------
 
 def test_givens():
     x, y = matrices('x', 'y')

@@ -70,7 +70,7 @@ def agree(inputs, outputs, updates=(), values=(), tolerance=1e-12):
     return function
 
 
-# --- values -------------------------------------------------------------------
+# --- values ------------------------------------------------------------------
 
 @pytest.mark.parametrize('rule', [nets.gradient_descent, adam])
 @pytest.mark.parametrize('name', list(NETS))
@@ -90,7 +90,7 @@ def test_float32(name):
     nets.check(training, reference, 1e-5, 20, same_state=False)
 
 
-# --- what is absorbed ---------------------------------------------------------
+# --- what is absorbed --------------------------------------------------------
 
 @pytest.mark.parametrize('name', list(MATRICES))
 def test_one_op_for_each_layer(name):
@@ -211,7 +211,7 @@ def test_without_gradients():
     assert not epilogues(f)
 
 
-# --- what is left alone -------------------------------------------------------
+# --- what is left alone ------------------------------------------------------
 
 def plain(weight):
     """Two layers without weight normalization."""
@@ -268,7 +268,7 @@ def test_inference():
     assert not epilogues(f)
 
 
-# --- in place -----------------------------------------------------------------
+# --- in place ----------------------------------------------------------------
 
 def test_not_in_place():
     f = Training(NETS['dense'], adam, mode=nets.python('inplace')).function

@@ -113,9 +113,10 @@ def factor(fgraph, node):
     for dot, dt, is_transposed in backward:
         dx = T.dot(scaled.get(dt, dt * row_scale), transpose(column_V))
         changes.append((dot.outputs[0], dx.T if is_transposed else dx))
-    fgraph.replace_all_validate(
-        [(old, new) for old, new in changes if old in fgraph.variables],
-        reason='wnorm_factoring')
+    # what comes last first: the new products take what is then replaced
+    position = {node: i for i, node in enumerate(fgraph.toposort())}
+    changes.sort(key=lambda change: -position[change[0].owner])
+    fgraph.replace_all_validate(changes, reason='wnorm_factoring')
 
 
 def transpose(matrix):
@@ -157,7 +158,7 @@ def products(fgraph, W, turned):
             if client == 'output':
                 others.append(client)
             elif is_product(client, W.dtype) and (
-                    client.inputs[0] is not client.inputs[1]):
+                    key(client.inputs[1 - index])[0] is not W):
                 other = client.inputs[1 - index]
                 is_transposed = index == 0
                 kind = (backward if is_turned ^ turned ^ is_transposed else
