@@ -34,6 +34,7 @@ class Case(object):
 # leave something over.
 CASES = [
     Case('dense', (75, 6), (0,), (1,)),
+    Case('narrow', (973, 6), (0,), (1,)),
     Case('dense, filters first', (4, 71), (1,), (0,)),
     Case('convolution', (3, 2, 13, 51), (1, 2, 3), (0,)),
     Case('small convolution', (3, 2, 3, 3), (1, 2, 3), (0,)),

@@ -72,6 +72,14 @@ def test_convolution(capsys):
         'Conv2DDNNLayer (None, 2, 3, 3): materialized: used by AbstractConv2d')
 
 
+def test_arranged_anew_first(capsys):
+    layer = wnorm.weight_norm(lasagne.layers.Conv1DLayer(
+        InputLayer((None, 1, 5)), 2, 3))
+    x = T.tensor3()
+    assert said(capsys, [x], get_output(layer, x)).startswith(
+        'Conv1DLayer (None, 2, 3): materialized: used by AbstractConv2d')
+
+
 def test_switched_off(capsys):
     layer, x = net(), T.matrix()
     text = said(capsys, [x], get_output(layer, x),

@@ -240,12 +240,19 @@ def test_products_overflow(ops, name):
         2, ops.dtype) ** SIZES[ops.dtype][-1])
 
 
-def test_several_threads(ops):
+@pytest.mark.parametrize('name, shape', [
+    ('dense', (1001, 403)), ('dense', (20011, 7)),
+    ('convolution', (35, 2, 13, 501)), ('small convolution', (903, 67, 3, 3)),
+    ('transposed convolution', (203, 103, 4, 4)),
+    ('large transposed convolution', (203, 15, 9, 12)),
+    ('local', (3, 20, 3, 3, 50, 50))], ids=str)
+def test_several_threads(ops, name, shape):
     # where there is enough to do for them
     rng = np.random.RandomState(15)
-    V, dW = rng.randn(2, 1001, 403).astype(ops.dtype)
-    g = rng.randn(1, 403).astype(ops.dtype)
-    ops.check(BY_NAME['dense'], 0., V, g, dW)
+    case = BY_NAME[name]
+    V, dW = rng.randn(2, *shape).astype(ops.dtype)
+    g = rng.randn(*case.gain_shape(shape)).astype(ops.dtype)
+    ops.check(case, 0., V, g, dW)
 
 
 @pytest.mark.parametrize('eps', [1e-6, 1e-30])

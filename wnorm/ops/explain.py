@@ -2,10 +2,11 @@
 import theano
 from theano.compile.function_module import Function
 from theano.tensor.blas import Dot22, Dot22Scalar, Gemm
-from theano.tensor.elemwise import Elemwise
+from theano.tensor.elemwise import DimShuffle, Elemwise
+from theano.tensor.opt import Assert
 
 from .epilogue import ProductEpilogue
-from .factoring import is_transpose, key
+from .factoring import key
 from .lowering import on_device
 from .weight import FilterScale, NormalizedWeight, NormalizedWeightGrad
 
@@ -72,10 +73,10 @@ def findings(fgraph):
             names[V] = getattr(out.tag, 'layer', V.name or 'a weight')
             said.setdefault(V, []).append(
                 'factored' if isinstance(node.op, FilterScale) else
-                'materialized: ' + reason(fgraph, out))
+                'materialized: ' + reason(out))
             used[V] = min([len(order)] + [
-                position[client] for client, _ in fgraph.clients(out)
-                if client != 'output' and len(client.inputs) > 1])
+                position[client] for client, _ in users(out)
+                if client != 'output'])
     for node in order:
         words = None
         if isinstance(node.op, NormalizedWeightGrad):
@@ -91,21 +92,27 @@ def findings(fgraph):
     return [(names[V], said[V]) for V in sorted(said, key=used.get)]
 
 
-def reason(fgraph, W):
+def reason(W):
     """Why a weight is computed as a whole."""
-    users = []
-    for client, index in fgraph.clients(W):
-        if client != 'output' and is_transpose(client):
-            users += fgraph.clients(client.outputs[0])
-        else:
-            users.append((client, index))
-    others = {name_of(client) for client, index in users
+    others = {name_of(client) for client, index in users(W)
               if client == 'output' or not isinstance(client.op, PRODUCTS) or
               isinstance(client.op, Gemm) and index == 0}
     if others:
         return 'used by ' + ' and '.join(sorted(others))
     return 'the rewrites are off (optimizer=%s, optimizer_excluding=%s)' % (
         theano.config.optimizer, theano.config.optimizer_excluding)
+
+
+def users(variable):
+    """What computes with a variable, however its dimensions are arranged and
+    its shape checked first, as pairs (node, index) as in its ``clients``."""
+    for client, index in variable.clients:
+        if client != 'output' and index == 0 and isinstance(
+                client.op, (Assert, DimShuffle)):
+            for pair in users(client.outputs[0]):
+                yield pair
+        else:
+            yield client, index
 
 
 def name_of(client):

@@ -22,6 +22,7 @@ namespace wnorm {
 struct Extent {
   npy_intp outer, rows, filters, inner;
   npy_intp norms() const { return outer * filters; }
+  npy_intp size() const { return norms() * rows * inner; }
 
   // Short inner axes are loops too short: they count as filters instead,
   // whose numbers are then needed so many times each.
@@ -51,7 +52,7 @@ const int MOST_THREADS = 64;
 
 // What one thread takes, roughly, for a byte from memory, for a product and a
 // sum; and what it must have to do to be worth the wait for it.
-const double NS_PER_BYTE = .03, NS_PER_PRODUCT = .02, NS_WORTH_A_THREAD = 1e4;
+const double NS_PER_BYTE = .03, NS_PER_PRODUCT = .02, NS_WORTH_A_THREAD = 5e3;
 
 // How many threads, for work of so many nanoseconds in so many parts.
 static int thread_count(double nanoseconds, npy_intp parts) {
@@ -90,6 +91,7 @@ const npy_intp GROUP = 8;     // rows that are read together
 const npy_intp CHUNK = 4;     // groups between two additions in double
 const npy_intp LANES = 16;    // sums side by side along a contiguous filter
 const npy_intp STRIP = 1024;  // elements between two additions in double
+const npy_intp WIDTH = 256;   // columns that are worth a loop over them
 
 // sum[j] += the sum over `rows` rows of a[., j] b[., j]
 template <typename T>
@@ -142,34 +144,48 @@ template <typename T>
 static std::vector<double> sums(const T* a, const T* b, Extent e) {
   std::vector<double> sum(e.norms(), 0.);
   const npy_intp columns = e.filters * e.inner;
-  // what is short along the inner axes is summed over the rows first
-  const bool is_short = e.inner < 4 * LANES;
-  const int count = is_short ? thread_count(
-      e.rows * columns * sizeof(T) * NS_PER_BYTE, e.rows) : 0;
-  std::vector<T> part(count * columns);
-  std::vector<double> column(count * columns);
+  const double nanoseconds = e.size() * sizeof(T) * NS_PER_BYTE;
+  if (e.inner >= 4 * LANES) {
+    parallel(e.norms(), thread_count(nanoseconds, e.norms()),
+             [&](npy_intp first, npy_intp last, int) {
+      for (npy_intp norm = first; norm < last; ++norm) {
+        npy_intp at = norm / e.filters * e.rows * columns +
+                      norm % e.filters * e.inner;
+        for (npy_intp i = 0; i < e.rows; ++i, at += columns)
+          sum[norm] += contiguous_sum(a + at, b + at, e.inner);
+      }
+    });
+    return sum;
+  }
+  // what is short along the inner axes is summed over the rows first, so many
+  // rows of a narrow matrix as one row of a wider one
+  const int count = thread_count(nanoseconds / std::max(e.outer, (npy_intp)1),
+                                 e.rows);
+  const npy_intp fold = std::max((npy_intp)1,
+                                 WIDTH / std::max(columns, (npy_intp)1));
+  const npy_intp width = fold * columns;
+  std::vector<T> part(count * width);
+  std::vector<double> column(count * width);
   for (npy_intp o = 0; o < e.outer; ++o) {
-    double* s = sum.data() + o * e.filters;
     const T* p = a + o * e.rows * columns;
     const T* q = b + o * e.rows * columns;
-    if (is_short) {
-      std::fill(column.begin(), column.end(), 0.);
-      parallel(e.rows, count, [&](npy_intp first, npy_intp last, int thread) {
-        add_columns(p + first * columns, q + first * columns, last - first,
-                    columns, column.data() + thread * columns,
-                    part.data() + thread * columns);
-      });
-      for (int i = 1; i < count; ++i)
-        for (npy_intp j = 0; j < columns; ++j)
-          column[j] += column[i * columns + j];
-      for (npy_intp f = 0; f < e.filters; ++f)
-        for (npy_intp k = 0; k < e.inner; ++k)
-          s[f] += column[f * e.inner + k];
-      continue;
-    }
-    for (npy_intp i = 0; i < e.rows; ++i)
-      for (npy_intp f = 0; f < e.filters; ++f, p += e.inner, q += e.inner)
-        s[f] += contiguous_sum(p, q, e.inner);
+    std::fill(column.begin(), column.end(), 0.);
+    parallel(e.rows, count, [&](npy_intp first, npy_intp last, int thread) {
+      const npy_intp folded = (last - first) / fold;
+      const npy_intp rest = first + folded * fold;
+      double* mine = column.data() + thread * width;
+      T* scratch = part.data() + thread * width;
+      add_columns(p + first * columns, q + first * columns, folded, width,
+                  mine, scratch);
+      add_columns(p + rest * columns, q + rest * columns, last - rest, columns,
+                  mine, scratch);
+    });
+    for (npy_intp i = 1; i < count * fold; ++i)
+      for (npy_intp j = 0; j < columns; ++j)
+        column[j] += column[i * columns + j];
+    for (npy_intp f = 0; f < e.filters; ++f)
+      for (npy_intp k = 0; k < e.inner; ++k)
+        sum[o * e.filters + f] += column[f * e.inner + k];
   }
   return sum;
 }
@@ -298,6 +314,21 @@ static std::vector<S> repeated(const std::vector<double>& values,
   return all;
 }
 
+// Calls use(part, element, norm) for parts of the weight, and where they begin.
+template <typename Use>
+static void parts(Extent e, double nanoseconds, const Use& use) {
+  const npy_intp n = e.outer > 1 ? e.outer : e.rows > 1 ? e.rows : e.filters;
+  parallel(n, thread_count(nanoseconds, n),
+           [&](npy_intp first, npy_intp last, int) {
+    Extent part = e;
+    (e.outer > 1 ? part.outer : e.rows > 1 ? part.rows : part.filters) =
+        last - first;
+    const npy_intp norm = e.outer > 1 ? first * e.filters
+                        : e.rows > 1 ? 0 : first;
+    use(part, n ? e.size() / n * first : 0, norm);
+  });
+}
+
 template <typename T, typename S>
 static void multiply(const T* __restrict__ V, const S* __restrict__ scale,
                      Extent e, T* __restrict__ out) {
@@ -315,6 +346,15 @@ static void multiply(const T* __restrict__ V, const S* __restrict__ scale,
     }
 }
 
+template <typename T, typename S>
+static void scaled_by(const T* V, const std::vector<S>& scale, Extent e,
+                      T* out) {
+  parts(e, 2 * e.size() * sizeof(T) * NS_PER_BYTE,
+        [&](Extent part, npy_intp at, npy_intp norm) {
+    multiply(V + at, scale.data() + norm, part, out + at);
+  });
+}
+
 // out = V scale, one scale for each norm
 template <typename T>
 WNORM_KERNEL void scaled(const T* V, const std::vector<double>& scale, Extent e,
@@ -322,9 +362,9 @@ WNORM_KERNEL void scaled(const T* V, const std::vector<double>& scale, Extent e,
   const npy_intp n = e.repeats();
   const Extent joined = {e.outer, e.rows, e.filters * n, e.inner / n};
   if (holds<T>(scale))
-    multiply(V, repeated<T>(scale, n).data(), joined, out);
+    scaled_by(V, repeated<T>(scale, n), joined, out);
   else
-    multiply(V, repeated<double>(scale, n).data(), joined, out);
+    scaled_by(V, repeated<double>(scale, n), joined, out);
 }
 
 // V times inverse first: neither over- nor underflows.
@@ -355,6 +395,22 @@ static void project(const T* __restrict__ V, const T* __restrict__ dW,
   }
 }
 
+template <typename S, typename T>
+static void projected(const T* V, const T* dW,
+                      const std::vector<double>& all_scale,
+                      const std::vector<double>& all_inverse,
+                      const std::vector<double>& all_along, npy_intp repeats,
+                      Extent e, T* dV) {
+  const std::vector<S> scale = repeated<S>(all_scale, repeats);
+  const std::vector<S> inverse = repeated<S>(all_inverse, repeats);
+  const std::vector<S> along = repeated<S>(all_along, repeats);
+  parts(e, 3 * e.size() * sizeof(T) * NS_PER_BYTE,
+        [&](Extent part, npy_intp at, npy_intp norm) {
+    project(V + at, dW + at, scale.data() + norm, inverse.data() + norm,
+            along.data() + norm, part, dV + at);
+  });
+}
+
 // dV = scale (dW - V inverse along), with along the gradient of the gain
 template <typename T>
 WNORM_KERNEL void gradient(const T* V, const T* dW,
@@ -365,12 +421,9 @@ WNORM_KERNEL void gradient(const T* V, const T* dW,
   const npy_intp n = e.repeats();
   const Extent joined = {e.outer, e.rows, e.filters * n, e.inner / n};
   if (holds<T>(scale) && holds<T>(inverse) && holds<T>(along))
-    project(V, dW, repeated<T>(scale, n).data(), repeated<T>(inverse, n).data(),
-            repeated<T>(along, n).data(), joined, dV);
+    projected<T>(V, dW, scale, inverse, along, n, joined, dV);
   else
-    project(V, dW, repeated<double>(scale, n).data(),
-            repeated<double>(inverse, n).data(),
-            repeated<double>(along, n).data(), joined, dV);
+    projected<double>(V, dW, scale, inverse, along, n, joined, dV);
 }
 
 // --- arrays ------------------------------------------------------------------
