@@ -12,15 +12,16 @@ from . import sanitize
 PROGRAM = """
 import numpy as np
 import theano
-from wnorm.ops import weight
+from wnorm.ops.weight import NormalizedWeightGrad
 
 line, planted = %r
-assert weight.KERNELS.count(line) == 1
-weight.KERNELS = weight.KERNELS.replace(line, planted)
-weight.NormalizedWeightGrad.c_code_cache_version = lambda self: ()
+assert NormalizedWeightGrad.support.count(line) == 1
+NormalizedWeightGrad.support = NormalizedWeightGrad.support.replace(
+    line, planted)
+NormalizedWeightGrad.c_code_cache_version = lambda self: ()
 V = theano.tensor.fmatrix()
 g = theano.tensor.frow()
-f = theano.function([V, g], weight.NormalizedWeightGrad((0,), 0.)(V, g, V),
+f = theano.function([V, g], NormalizedWeightGrad((0,), 0.)(V, g, V),
                     mode=theano.Mode('c', optimizer=None))
 print(f(np.ones((300, 200), 'float32'), np.ones((1, 200), 'float32'))[1].sum())
 """

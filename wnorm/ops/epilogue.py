@@ -4,25 +4,16 @@ The gradient of a dense weight is a product as large as the weight, which
 momentum, Adam and the update then walk through one after the other. The Op
 computes it block by block, and all that follows while a block is in cache.
 """
-import os
 import warnings
-import zlib
 
 import numpy as np
 import theano.tensor as T
-from theano.gof import Apply, Op
-from theano.tensor.blas import ldflags
+from theano.gof import Apply
 
-from .weight import KERNELS, blas_threads, compile_args
-
-with open(os.path.join(os.path.dirname(os.path.abspath(__file__)),
-                       'epilogue.hpp')) as _file:
-    SUPPORT = KERNELS + _file.read()
-#: Theano keeps compiled modules: a changed file must not meet an old one.
-VERSION = zlib.crc32(SUPPORT.encode('utf-8'))
+from .compiled import CompiledOp, source
 
 
-class ProductEpilogue(Op):
+class ProductEpilogue(CompiledOp):
     r"""
     Elementwise expressions of products of matrices and of further matrices.
 
@@ -45,6 +36,7 @@ class ProductEpilogue(Op):
     columns or single numbers, as their types say.
     """
     __props__ = ('scalar_op', 'products', 'inplace')
+    support = CompiledOp.support + source('epilogue.hpp')
 
     def __init__(self, scalar_op, products=1, inplace=()):
         self.scalar_op = scalar_op
@@ -118,25 +110,18 @@ class ProductEpilogue(Op):
     # --- C ------------------------------------------------------------------
 
     def c_code_cache_version(self):
-        version = self.scalar_op.c_code_cache_version()
-        return version and (2, VERSION, blas_threads(), version)
-
-    def c_headers(self):
-        return ['<exception>']
-
-    def c_libraries(self):
-        return ldflags()
+        versions = (super(ProductEpilogue, self).c_code_cache_version(),
+                    self.scalar_op.c_code_cache_version())
+        return versions if all(versions) else ()
 
     def c_compile_args(self):
         # 1.0 would draw float32 into double precision
-        return compile_args() + ['-fsingle-precision-constant'] * (
-            self.scalar_op.inputs[0].dtype == 'float32')
-
-    def c_lib_dirs(self):
-        return ldflags(libs=False, libs_dir=True)
+        return (super(ProductEpilogue, self).c_compile_args() +
+                ['-fsingle-precision-constant'] * (
+                    self.scalar_op.inputs[0].dtype == 'float32'))
 
     def c_support_code(self):
-        return '\n'.join([self.scalar_op.c_support_code(), SUPPORT])
+        return self.scalar_op.c_support_code() + '\n' + self.support
 
     def c_support_code_apply(self, node, name):
         """The loop over one row of a block.

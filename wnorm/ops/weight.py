@@ -5,39 +5,18 @@ norm sums, and the gain `g` has the dimensions of V: of size 1 along `axes`,
 along the others of V's size or 1.
 """
 import itertools
-import os
-import zlib
 from collections import OrderedDict
 
 import numpy as np
 import theano
 import theano.tensor as T
-from theano.gof import Apply, Op
+from theano.gof import Apply
 from theano.gradient import DisconnectedType
-from theano.tensor.blas import ldflags
 
 from . import formula
+from .compiled import CompiledOp
 
 FLOATS = ('float16', 'float32', 'float64')
-
-with open(os.path.join(os.path.dirname(os.path.abspath(__file__)),
-                       'kernels.hpp')) as _file:
-    KERNELS = _file.read()
-#: Theano keeps compiled modules: a changed file must not meet an old one.
-KERNELS_VERSION = zlib.crc32(KERNELS.encode('utf-8'))
-
-
-def blas_threads():
-    """Whether the threads of Theano's BLAS can be had for other work."""
-    return any(name.startswith('wnorm_openblas') for name in ldflags())
-
-
-def compile_args():
-    """How to compile what includes ``kernels.hpp``."""
-    return (ldflags(libs=False, flags=True) +
-            # a product and a sum may be one instruction
-            ['-ffp-contract=fast'] +
-            ['-DWNORM_THREADS'] * blas_threads())
 
 
 def extent(ndim, axes):
@@ -57,7 +36,7 @@ def extent(ndim, axes):
     return None if runs else groups
 
 
-class _WeightOp(Op):
+class _WeightOp(CompiledOp):
     """Shared by the Ops on a whole weight V and its gain g."""
     __props__ = ('axes', 'eps')
     _f16_ok = True  # the C code knows of it
@@ -128,26 +107,6 @@ class _WeightOp(Op):
         return np.where(zero, 0, 1 / unit / np.where(zero, 1, norm))
 
     # --- C ------------------------------------------------------------------
-
-    def c_code_cache_version(self):
-        return (3, KERNELS_VERSION, blas_threads())
-
-    def c_headers(self):
-        return ['<algorithm>', '<cmath>', '<exception>', '<limits>',
-                '<vector>']
-
-    def c_support_code(self):
-        return KERNELS
-
-    def c_compile_args(self):
-        # a product and a sum may be one instruction
-        return compile_args()
-
-    def c_libraries(self):
-        return ldflags()
-
-    def c_lib_dirs(self):
-        return ldflags(libs=False, libs_dir=True)
 
     def c_code(self, node, name, inputs, outputs, sub):
         V = node.inputs[0]
@@ -370,7 +329,7 @@ class FilterScale(_WeightOp):
     """
 
 
-class FactoredGradient(Op):
+class FactoredGradient(CompiledOp):
     """What the gradients of a factored layer share: one pass over z and dt.
 
     Of z = dot(x, V), the gradient dt of t = z * scale, and the scales, a row:
@@ -401,13 +360,6 @@ class FactoredGradient(Op):
 
     def infer_shape(self, node, shapes):
         return [shapes[1], (shapes[1][1],), (shapes[1][1],)]
-
-    c_code_cache_version = _WeightOp.c_code_cache_version
-    c_headers = _WeightOp.c_headers
-    c_support_code = _WeightOp.c_support_code
-    c_compile_args = _WeightOp.c_compile_args
-    c_libraries = _WeightOp.c_libraries
-    c_lib_dirs = _WeightOp.c_lib_dirs
 
     def c_code(self, node, name, inputs, outputs, sub):
         dtype = node.inputs[0].dtype
