@@ -77,7 +77,7 @@ def measure(options):
     header = ['net', 'pass', 'cache', 'plain s'] + sides[1:]
     rows, records = [], []
     with tqdm(total=len(cases) * len(sides) * (max(1, cold) + warm),
-              leave=False) as bar:
+              leave=False, disable=None) as bar:
         for net, what in cases:
             seconds = times(net, what, sides, cold, warm, bar)
             for state, limit in list(LIMITS.items())[0 if cold else 1:]:

@@ -150,7 +150,7 @@ def compare(title, cases, make, sides, columns, options, notes=(),
               [column.title for column in columns])
     rows, records = [], []
     with tqdm(total=len(cases) * (len(sides) + options.rounds),
-              leave=False) as bar:
+              leave=False, disable=None) as bar:
         for net, what in cases:
             bar.set_description('%s, %s' % (net, what))
             calls = {}

@@ -57,7 +57,8 @@ def measure(options):
                        nets.PASSES[:1 if options.quick else 2])
     sides = options.sides or (['plain', 'wnorm'] if options.quick else SIDES)
     rows, records = [], []
-    with tqdm(total=len(cases) * len(sides), leave=False) as bar:
+    with tqdm(total=len(cases) * len(sides),
+              leave=False, disable=None) as bar:
         for net, what in cases:
             peaks = {}
             for side in sides:
