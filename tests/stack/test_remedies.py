@@ -297,6 +297,27 @@ def test_products_of_empty_matrices(floatX):
             np.testing.assert_array_equal(result, expected)
 
 
+def test_an_op_without_parameters_is_compiled_once(tmp_path):
+    program = (
+        'import theano, theano.tensor as T\n'
+        'from theano.gof.cmodule import GCC_compiler\n'
+        'compile_str, calls = GCC_compiler.compile_str, []\n'
+        'def count(*arguments, **options):\n'
+        '    calls.append(arguments)\n'
+        '    return compile_str(*arguments, **options)\n'
+        'GCC_compiler.compile_str = staticmethod(count)\n'
+        'x = T.matrix()\n'
+        'f = theano.function([x], T.dot(x, x), mode="FAST_RUN")\n'
+        'assert f.maker.fgraph.outputs[0].owner.op == T.blas.Dot22()\n'
+        'print(len(calls))')
+    flags = 'base_compiledir=%s' % tmp_path
+    assert 1 <= int(silent(python(
+        '-c', program, cwd=tmp_path, THEANO_FLAGS=flags)))
+    assert 0 == int(silent(python(
+        '-c', program, cwd=tmp_path, THEANO_FLAGS=flags)))
+    assert remedies._cc('no_such_module', None) is None
+
+
 def test_a_sparse_product_leaves_its_input():
     from scipy.sparse import csc_matrix
     from theano import sparse

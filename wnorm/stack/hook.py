@@ -12,6 +12,7 @@ import sys
 #: Modules whose import calls for a remedy.
 TRIGGERS = frozenset([
     'theano',
+    'theano.gof.cc',
     'theano.tensor.blas',
     'theano.sparse.opt',
     'theano.tensor.signal.downsample',

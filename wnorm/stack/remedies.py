@@ -202,6 +202,29 @@ def skip_compiled_scan():
                          'runs its Python loop (about 6 % slower)')
 
 
+def _has_more_than_empty_props(thing, name):
+    """What ``hasattr`` says, but for the ``__props__`` of an Op without any."""
+    return hasattr(thing, name) and (name != '__props__' or
+                                     bool(thing.__props__))
+
+
+@contextlib.contextmanager
+def _with_cache(module):
+    yield
+    # its name for the function, nobody else's
+    module.hasattr = _has_more_than_empty_props
+    applied['theano.gof.cc'] = (
+        'compiled Ops without parameters, such as Dot22, anew in every '
+        'process: kept like the others')
+
+
+def _cc(name, path):
+    spec = _search(name, path)
+    if spec is not None:
+        spec.loader = _Around(spec.loader, _with_cache)
+    return spec
+
+
 #: Why Theano did not get NumPy's BLAS: a :exc:`wnorm.stack.blas.NoAdapter`,
 #: or None.
 no_adapter = None
@@ -428,6 +451,7 @@ def _stand_in(name, path, module, reason):
 
 _ACTIONS = {
     'theano': _theano,
+    'theano.gof.cc': _cc,
     'theano.tensor.blas': _blas,
     'theano.sparse.opt': _sparse,
     'theano.tensor.signal.downsample': _downsample,
