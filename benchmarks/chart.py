@@ -33,11 +33,12 @@ def panel(axes, records):
                  label=LABELS.get(side, side))
         axes.vlines(places, low, high, color='black', linewidth=1)
         for place, value, top in zip(places, middle, np.maximum(1, high)):
-            axes.annotate('%.2f' % value, (place, top), (0, 2), ha='center',
-                          textcoords='offset points', fontsize=7)
+            axes.annotate('%.2f' % value, (place, top), (0, 3), ha='center',
+                          va='bottom', rotation=90, fontsize=7,
+                          textcoords='offset points')
     axes.axhline(1, color='black', linewidth=.8)
     axes.set_yscale('log')
-    axes.margins(y=.15)
+    axes.margins(y=.25)
     ticks = [.1, .2, .5, 1, 2, 5, 10, 20]
     axes.set_yticks(ticks)
     axes.set_yticklabels(map(str, ticks))
