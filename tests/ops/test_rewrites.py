@@ -324,7 +324,6 @@ def test_debug_mode():
 
 
 @pytest.mark.slow
-@pytest.mark.compiled
 @pytest.mark.parametrize('name', ['dense', 'two applications', 'tied weight',
                                   'tied direction'])
 def test_debug_mode_compiled(name, floatX):

@@ -78,6 +78,17 @@ class _Around(object):
             self.loader.exec_module(module)
 
 
+def _mended(around):
+    """The action for a module that is loaded `around` something."""
+    def action(name, path):
+        spec = _search(name, path)
+        if spec is not None:
+            spec.loader = _Around(spec.loader, around)
+        return spec
+
+    return action
+
+
 # --- Theano ---------------------------------------------------------------
 
 def _theano(name, path):
@@ -203,7 +214,7 @@ def skip_compiled_scan():
 
 
 def _has_more_than_empty_props(thing, name):
-    """What ``hasattr`` says, but for the ``__props__`` of an Op without any."""
+    """``hasattr``, but for the ``__props__`` of an Op without any."""
     return hasattr(thing, name) and (name != '__props__' or
                                      bool(thing.__props__))
 
@@ -216,13 +227,6 @@ def _with_cache(module):
     applied['theano.gof.cc'] = (
         'compiled Ops without parameters, such as Dot22, anew in every '
         'process: kept like the others')
-
-
-def _cc(name, path):
-    spec = _search(name, path)
-    if spec is not None:
-        spec.loader = _Around(spec.loader, _with_cache)
-    return spec
 
 
 #: Why Theano did not get NumPy's BLAS: a :exc:`wnorm.stack.blas.NoAdapter`,
@@ -312,13 +316,6 @@ def _with_blas(module):
         complete_batched_dot(module.BatchedDot)
 
 
-def _blas(name, path):
-    spec = _search(name, path)
-    if spec is not None:
-        spec.loader = _Around(spec.loader, _with_blas)
-    return spec
-
-
 @contextlib.contextmanager
 def _with_sparse(module):
     yield
@@ -329,13 +326,6 @@ def _with_sparse(module):
         applied['theano.sparse.opt.local_usmm'] = (
             'with a BLAS to link, Theano computes z - a * dot(x, y), x '
             'sparse, in the place of z, even where z is an input: left out')
-
-
-def _sparse(name, path):
-    spec = _search(name, path)
-    if spec is not None:
-        spec.loader = _Around(spec.loader, _with_sparse)
-    return spec
 
 
 def _downsample(name, path):
@@ -451,9 +441,9 @@ def _stand_in(name, path, module, reason):
 
 _ACTIONS = {
     'theano': _theano,
-    'theano.gof.cc': _cc,
-    'theano.tensor.blas': _blas,
-    'theano.sparse.opt': _sparse,
+    'theano.gof.cc': _mended(_with_cache),
+    'theano.tensor.blas': _mended(_with_blas),
+    'theano.sparse.opt': _mended(_with_sparse),
     'theano.tensor.signal.downsample': _downsample,
     'lasagne.layers.dnn': _dnn,
     'lasagne.layers.special': _special,
