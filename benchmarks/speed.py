@@ -17,7 +17,7 @@ from harness import Column
 
 NETS = ['dense 512 b128', 'dense 1024 b64', 'dense 4096 b32', 'conv 96 b16',
         'conv 32 b1', 'lstm 256 b32']
-QUICK = ['dense 512', 'dense 1024', 'conv 32']
+QUICK = ['dense 512', 'conv 32']
 
 #: SGD, Adam, inference
 TARGETS = {'dense 512 b128': (1.08, .62, 1.06),
