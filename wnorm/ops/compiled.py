@@ -1,4 +1,4 @@
-"""What the Ops have in common as C code: loops, and the threads of the BLAS."""
+"""What the Ops share as C code: the loops, and the threads of the BLAS."""
 import os
 import zlib
 
@@ -26,10 +26,6 @@ class CompiledOp(Op):
     def c_code_cache_version(self):
         # Theano keeps compiled modules: what changed must not meet an old one
         return (4, zlib.crc32(self.support.encode('utf-8')), blas_threads())
-
-    def c_headers(self):
-        return ['<algorithm>', '<cmath>', '<exception>', '<limits>',
-                '<vector>']
 
     def c_support_code(self):
         return self.support

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <exception>
 #include <limits>
 #include <vector>
 
@@ -91,7 +92,7 @@ const npy_intp GROUP = 8;     // rows that are read together
 const npy_intp CHUNK = 4;     // groups between two additions in double
 const npy_intp LANES = 16;    // sums side by side along a contiguous filter
 const npy_intp STRIP = 1024;  // elements between two additions in double
-const npy_intp WIDTH = 256;   // columns that are worth a loop over them
+const npy_intp WIDE = 128;    // columns that are worth a loop over them
 
 // sum[j] += the sum over `rows` rows of a[., j] b[., j]
 template <typename T>
@@ -162,7 +163,7 @@ static std::vector<double> sums(const T* a, const T* b, Extent e) {
   const int count = thread_count(nanoseconds / std::max(e.outer, (npy_intp)1),
                                  e.rows);
   const npy_intp fold = std::max((npy_intp)1,
-                                 WIDTH / std::max(columns, (npy_intp)1));
+                                 WIDE / std::max(columns, (npy_intp)1));
   const npy_intp width = fold * columns;
   std::vector<T> part(count * width);
   std::vector<double> column(count * width);
@@ -317,15 +318,18 @@ static std::vector<S> repeated(const std::vector<double>& values,
 // Calls use(part, element, norm) for parts of the weight, and where they begin.
 template <typename Use>
 static void parts(Extent e, double nanoseconds, const Use& use) {
-  const npy_intp n = e.outer > 1 ? e.outer : e.rows > 1 ? e.rows : e.filters;
+  if (e.size() == 0) return;
+  npy_intp Extent::*const split = e.outer > 1 ? &Extent::outer
+                                : e.rows > 1 ? &Extent::rows
+                                : &Extent::filters;
+  const npy_intp n = e.*split;
+  // rows share their norms
+  const npy_intp norms = split == &Extent::rows ? 0 : e.norms() / n;
   parallel(n, thread_count(nanoseconds, n),
            [&](npy_intp first, npy_intp last, int) {
     Extent part = e;
-    (e.outer > 1 ? part.outer : e.rows > 1 ? part.rows : part.filters) =
-        last - first;
-    const npy_intp norm = e.outer > 1 ? first * e.filters
-                        : e.rows > 1 ? 0 : first;
-    use(part, n ? e.size() / n * first : 0, norm);
+    part.*split = last - first;
+    use(part, e.size() / n * first, norms * first);
   });
 }
 
@@ -346,9 +350,10 @@ static void multiply(const T* __restrict__ V, const S* __restrict__ scale,
     }
 }
 
-template <typename T, typename S>
-static void scaled_by(const T* V, const std::vector<S>& scale, Extent e,
-                      T* out) {
+template <typename S, typename T>
+static void scaled_by(const T* V, const std::vector<double>& all_scale,
+                      npy_intp repeats, Extent e, T* out) {
+  const std::vector<S> scale = repeated<S>(all_scale, repeats);
   parts(e, 2 * e.size() * sizeof(T) * NS_PER_BYTE,
         [&](Extent part, npy_intp at, npy_intp norm) {
     multiply(V + at, scale.data() + norm, part, out + at);
@@ -362,9 +367,9 @@ WNORM_KERNEL void scaled(const T* V, const std::vector<double>& scale, Extent e,
   const npy_intp n = e.repeats();
   const Extent joined = {e.outer, e.rows, e.filters * n, e.inner / n};
   if (holds<T>(scale))
-    scaled_by(V, repeated<T>(scale, n), joined, out);
+    scaled_by<T>(V, scale, n, joined, out);
   else
-    scaled_by(V, repeated<double>(scale, n), joined, out);
+    scaled_by<double>(V, scale, n, joined, out);
 }
 
 // V times inverse first: neither over- nor underflows.
