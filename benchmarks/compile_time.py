@@ -13,7 +13,6 @@ import time
 
 import harness
 import numpy as np
-from tqdm import tqdm
 
 NETS = ['dense 512 b128', 'conv 32 b1']
 QUICK = ['dense 512']
@@ -76,8 +75,8 @@ def measure(options):
     cold, warm = (0, 3) if options.quick else (3, options.rounds)
     header = ['net', 'pass', 'cache', 'plain s'] + sides[1:]
     rows, records = [], []
-    with tqdm(total=len(cases) * len(sides) * (max(1, cold) + warm),
-              leave=False, disable=None) as bar:
+    with harness.progress(
+            total=len(cases) * len(sides) * (max(1, cold) + warm)) as bar:
         for net, what in cases:
             seconds = times(net, what, sides, cold, warm, bar)
             for state, limit in list(LIMITS.items())[0 if cold else 1:]:

@@ -8,6 +8,7 @@ control). Half of its interquartile range is called c, and allowed for where
 the target is to cost nothing.
 """
 import argparse
+import functools
 import gc
 import json
 import os
@@ -23,6 +24,9 @@ from tqdm import tqdm
 SLICES = 5
 CONTROL = 'plain again'
 CONTROL_RANGE = .97, 1.03
+
+#: A bar that is gone at the end, and never there but on a terminal.
+progress = functools.partial(tqdm, leave=False, disable=None)
 
 
 # --- timing -----------------------------------------------------------------
@@ -149,8 +153,7 @@ def compare(title, cases, make, sides, columns, options, notes=(),
     header = (['net', 'pass', 'plain ms'] + ['A/A'] * checked +
               [column.title for column in columns])
     rows, records = [], []
-    with tqdm(total=len(cases) * (len(sides) + options.rounds),
-              leave=False, disable=None) as bar:
+    with progress(total=len(cases) * (len(sides) + options.rounds)) as bar:
         for net, what in cases:
             bar.set_description('%s, %s' % (net, what))
             calls = {}

@@ -10,7 +10,6 @@ import re
 
 import harness
 import nets
-from tqdm import tqdm
 
 NETS = ['dense 4096 b32', 'conv 96 b16']
 QUICK = ['dense 4096 b32']
@@ -57,8 +56,7 @@ def measure(options):
                        nets.PASSES[:1 if options.quick else 2])
     sides = options.sides or (['plain', 'wnorm'] if options.quick else SIDES)
     rows, records = [], []
-    with tqdm(total=len(cases) * len(sides),
-              leave=False, disable=None) as bar:
+    with harness.progress(total=len(cases) * len(sides)) as bar:
         for net, what in cases:
             peaks = {}
             for side in sides:

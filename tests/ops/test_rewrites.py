@@ -327,7 +327,8 @@ def test_debug_mode():
 @pytest.mark.parametrize('name', ['dense', 'two applications', 'tied weight',
                                   'tied direction'])
 def test_debug_mode_compiled(name, floatX):
-    # C against Python, too
+    # C against Python, too. Not marked as compiled: the sanitizers would spend
+    # half an hour on Theano's own Ops; test_compiled has the same ones of ours
     training = Training(NETS[name], RULES['adam'], dtype=floatX,
                         mode=debug_mode(check_c_code=True,
                                         check_preallocated_output='ALL'))

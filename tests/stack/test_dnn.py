@@ -195,7 +195,7 @@ def test_unknown_lengths():
 
 def test_same_with_an_even_filter_size():
     if MASTER:
-        with pytest.raises(NotImplementedError):
+        with pytest.raises(NotImplementedError):  # Lasagne's own refusal
             dnn.Conv2DDNNLayer((1, 1, 5, 5), 1, 2, pad='same')
     else:
         layer = dnn.Conv2DDNNLayer((1, 1, 5, 5), 1, 2, pad='same')
@@ -367,7 +367,8 @@ def test_pooling_3d(mode):
     ('MaxPool3DDNNLayer', (1, 1, 4, 4, 4))])
 def test_refusals_of_pooling(name, shape):
     layer_class = offered(name)
-    with pytest.raises(NotImplementedError, match='ignore_border=False'):
+    with pytest.raises(  # as Lasagne's own layer: cuDNN cannot do it
+            NotImplementedError, match='ignore_border=False'):
         layer_class(shape, 2, ignore_border=False)
     with pytest.raises(ValueError, match='%d input dim' % len(shape)):
         layer_class(shape + (4,), 2)

@@ -52,7 +52,7 @@ class _PoolDNNLayer(DNNLayer):
                 'examples, channels and %d to pool.'
                 % (type(self).__name__, self.input_shape, n + 2, n))
         if not ignore_border:
-            raise NotImplementedError(
+            raise NotImplementedError(  # as Lasagne's: cuDNN cannot either
                 '%s does not support ignore_border=False: incomplete regions '
                 'are left out' % type(self).__name__)
         self.pool_size = as_tuple(pool_size, n)
