@@ -27,8 +27,12 @@ if not ON_A_DEVICE:
                 '3d', '3d_gradweight', '3d_gradinputs')]),
         'floatX=float64',
     ]
-os.environ['THEANO_FLAGS'] = ','.join(
-    FLAGS + [os.environ.get('THEANO_FLAGS', '')])
+# The user's own flags come last and win. A worker inherits them together with
+# those of the process that started it, whose folder it must not use.
+USERS = 'WNORM_TESTS_THEANO_FLAGS'
+if 'PYTEST_XDIST_WORKER' not in os.environ:
+    os.environ[USERS] = os.environ.get('THEANO_FLAGS', '')
+os.environ['THEANO_FLAGS'] = ','.join(FLAGS + [os.environ[USERS]])
 
 import pytest  # noqa: E402
 
