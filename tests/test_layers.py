@@ -9,7 +9,7 @@ import theano
 import theano.tensor as T
 from lasagne.init import Constant, Normal
 from lasagne.layers import (
-    DenseLayer, InputLayer, LSTMLayer, NINLayer, dnn, get_all_params,
+    ConcatLayer, DenseLayer, InputLayer, NINLayer, dnn, get_all_params,
     get_output)
 from lasagne.nonlinearities import identity, rectify, tanh
 from theano.gradient import verify_grad
@@ -660,8 +660,8 @@ def test_wrapping_twice(wrapper):
 def test_layer_without_W(wrapper):
     refused(ValueError, 'no weight W', InputLayer((None, 5), name='x'),
             wrapper)
-    refused(ValueError, 'no weight W', LSTMLayer(InputLayer((None, 3, 5)), 4),
-            wrapper)
+    refused(ValueError, 'no weight W', ConcatLayer(
+        [InputLayer((None, 3)), InputLayer((None, 5))]), wrapper)
 
 
 @both
@@ -687,7 +687,7 @@ def test_wrong_shape(wrapper, name):
                  T.TensorType('float64', (True,))()):
         refused(ValueError, '%s has shape .* must have' % name,
                 wrapper=wrapper, **{name: spec})
-    for spec in (1., 'ones', [1., 1., 1., 1.], lambda shape: 1.,
+    for spec in (1., [1., 1., 1., 1.], lambda shape: 1.,
                  theano.gof.generic()):
         refused(TypeError, '%s must be an initializer' % name,
                 wrapper=wrapper, **{name: spec})

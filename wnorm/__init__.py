@@ -8,6 +8,8 @@ __version__ = '0.1.0'
 _HOMES = {
     'WeightNormLayer': 'layers',
     'weight_norm': 'layers',
+    'normalize_param': 'parameters',
+    'Gain': 'gains',
     'initialize': 'initialization',
     'init_updates': 'initialization',
     'Layout': 'filters',
@@ -16,7 +18,8 @@ _HOMES = {
 }
 
 # modules that ``import wnorm`` offers in the same way
-_MODULES = ['filters', 'initialization', 'layers', 'nn', 'ops']
+_MODULES = ['filters', 'gains', 'initialization', 'layers', 'nn', 'ops',
+            'parameters', 'recurrent']
 
 __all__ = sorted(_HOMES)
 

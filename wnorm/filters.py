@@ -66,6 +66,12 @@ class Layout(namedtuple('Layout', 'filter_axis position_axes output_axis')):
         return tuple(axis for axis in range(ndim) if axis not in kept)
 
 
+def _recurrent(*names):
+    """(in, units) or (units, units), for each of the gates."""
+    return {'W_%s_to_%s' % (source, name): Layout(1, output_axis=-1)
+            for name in names for source in ('in', 'hid')}
+
+
 # Lasagne's layers by name, not by class: some modules (dnn, corrmm) can only
 # be imported where there is a GPU, and Lasagne 0.1 lacks many.
 _LASAGNE = {
@@ -83,6 +89,8 @@ _LASAGNE = {
     'DilatedConv2DLayer': Layout(1),              # (in, filters, h, w)
     # (filters, in, h, w, rows, columns), without `in` if channelwise
     'LocallyConnected2DLayer': Layout(0, position_axes=(-2, -1)),
+    'LSTMLayer': _recurrent('ingate', 'forgetgate', 'cell', 'outgate'),
+    'GRULayer': _recurrent('updategate', 'resetgate', 'hidden_update'),
 }
 
 _registered = {}  # class: {parameter: axis or Layout}
@@ -144,16 +152,27 @@ def _as_layout(value, output_axis):
             Layout(value, output_axis=output_axis))
 
 
-def _entries(layer_class, param):
-    """What is said of `param`, from the class itself to its remotest base."""
+def _entries(layer_class):
+    """What is said of parameters, as dictionaries by their name, from the
+    class itself to its remotest base."""
     for cls in layer_class.__mro__:
-        yield _registered.get(cls, {}).get(param)
-        declared = vars(cls).get('filter_axis')
-        if not isinstance(declared, dict):
-            declared = {'W': declared}
-        yield declared.get(param)
-        if param == 'W' and cls.__module__.startswith('lasagne.layers.'):
-            yield _LASAGNE.get(cls.__name__)
+        yield _registered.get(cls, {})
+        yield _by_name(vars(cls).get('filter_axis'))
+        if cls.__module__.startswith('lasagne.layers.'):
+            yield _by_name(_LASAGNE.get(cls.__name__))
+
+
+def _by_name(declared):
+    if not isinstance(declared, dict):
+        declared = {'W': declared}
+    return {name: value for name, value in declared.items()
+            if value is not None}
+
+
+def names(layer):
+    """The parameters of a layer for which a :class:`Layout` is known."""
+    found = [name for entry in _entries(type(layer)) for name in entry]
+    return sorted(set(found), key=found.index)
 
 
 def find(layer, param='W'):
@@ -176,8 +195,8 @@ def find(layer, param='W'):
     TypeError
         If what the class says is no axis.
     """
-    entries = [entry for entry in _entries(type(layer), param)
-               if entry is not None]
+    entries = [entry[param] for entry in _entries(type(layer))
+               if param in entry]
     if not entries:
         return None
     output_axes = [entry.output_axis for entry in entries

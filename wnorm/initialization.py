@@ -383,7 +383,7 @@ def _updates(layers, outputs):
             updates.append((param, value))
     output = dict(zip(layers, outputs))
     # the g that the weights of a layer contain
-    own_g = {layer.input_layer: layer.g for layer in wrapped}
+    own_g = {layer.input_layer: layer.g_param for layer in wrapped}
     feeding = set(get_all_layers(wrapped))
     for layer in [layer for layer in layers if layer in feeding]:
         blockers = [output[below] for below in _below(layer)

@@ -1,6 +1,4 @@
 """WeightNormLayer and weight_norm: what users meet."""
-import difflib
-
 import lasagne
 import numpy as np
 import theano
@@ -9,9 +7,11 @@ from lasagne.layers import Layer
 from lasagne.nonlinearities import identity
 from theano.compile import SharedVariable
 
-from . import filters
-from .naming import describe
-from .ops import normalized
+from . import filters, recurrent
+from .gains import as_gain, check_numbers, check_param, draw_param
+from .naming import describe, suggest
+from .parameters import (
+    EXPRESSIONS, NormalizedParam, check_axes, check_eps, records, value_of)
 
 __all__ = ['WeightNormLayer', 'relu', 'weight_norm']
 
@@ -21,9 +21,6 @@ KEEP_W = lasagne.init.Normal(0.05)
 
 #: What both functions take beside the layer.
 OPTIONS = ['b', 'g', 'W', 'train_g', 'init_stdv', 'nonlinearity', 'eps', 'name']
-
-#: Whether Lasagne takes expressions for parameters (0.1 does not).
-_EXPRESSIONS = hasattr(lasagne.utils, 'collect_shared_vars')
 
 
 def relu(x):
@@ -63,9 +60,12 @@ class WeightNormLayer(Layer):
         ``(num_filters,)``, or of the shape of the bias of `incoming` if that
         is untied. None for no bias.
 
-    g : Theano shared variable, expression, numpy array, callable or None
+    g : shared variable, expression, array, callable, str, Gain or None
         Initial value, expression or initializer for the gains, of shape
-        ``(num_filters,)``. None for filters of norm 1.
+        ``(num_filters,)``. ``'norm'`` for :math:`\sqrt{\epsilon + \sum V^2}`,
+        so that W is as V is; ``'exp'`` for g = exp(s), where s is the
+        parameter; a :class:`Gain` for these and one gain for several filters.
+        None for filters of norm 1.
 
     W : numpy array or callable
         Left at its default, V stays as `incoming` made it. Anything else is
@@ -92,6 +92,12 @@ class WeightNormLayer(Layer):
     ----------
     b, g : Theano shared variable, expression or None
         The biases and the gains.
+
+    g_param : Theano shared variable, expression or None
+        The parameter behind the gains: g itself, or s where g = exp(s).
+
+    gain : Gain or None
+        The form of g.
 
     init_stdv, nonlinearity, eps
         As given: a list of deviations as an array, no nonlinearity as
@@ -134,6 +140,9 @@ class WeightNormLayer(Layer):
 
     * with ``b=None``, m is not subtracted; with ``g=None``, s is 1;
     * a `b` or `g` that is no shared variable stays as it is;
+    * if g = exp(s), s grows by log(init_stdv / std);
+    * a gain of several filters is multiplied by the root mean square of their
+      init_stdv over that of their std: they have the deviation on average;
     * a filter whose t is constant up to rounding,
       std <= 10 sqrt(n) machine epsilon rms(t) for n values, has s = 1.
 
@@ -175,19 +184,27 @@ class WeightNormLayer(Layer):
         if not (nonlinearity is None or callable(nonlinearity)):
             raise TypeError('%s: nonlinearity must be a function or None, got '
                             '%r' % (describe(incoming), nonlinearity))
-        specs = {'b': (b, bias_shape(incoming, num_filters)),
-                 'g': (g, (num_filters,))}
-        for name in 'bg':
-            check_param(incoming, name, *specs[name])
+        gain = as_gain(incoming, g)
+        if gain is not None:
+            gain.check(incoming, num_filters)
+        b_shape = bias_shape(incoming, num_filters)
+        check_param(incoming, 'b', b, b_shape)
+        record = NormalizedParam(incoming, 'W', layout, eps, num_filters,
+                                 gain)
         # only now may initializers draw random numbers, V's last
-        b, g = [draw_param(incoming, name, *specs[name]) for name in 'bg']
+        b = draw_param(incoming, 'b', b, b_shape)
+        norm = gain is not None and gain.is_norm  # that of V
+        g = None if norm else record.draw()
         new_V = None if W is KEEP_W else draw(incoming, W)
+        if norm:
+            g = record.draw(new_V)
 
         super(WeightNormLayer, self).__init__(incoming, **kwargs)
         self.train_g = bool(train_g)
         self.init_stdv = init_stdv
         self.nonlinearity = identity if nonlinearity is None else nonlinearity
         self.eps = eps
+        self.gain = gain
 
         # the axes of t
         ndim = len(incoming.output_shape)
@@ -196,17 +213,19 @@ class WeightNormLayer(Layer):
         self.dimshuffle_args = ['x'] * axis + [0] + ['x'] * (ndim - axis - 1)
 
         # create parameters, in this order
-        self.b = self._create('b', b, specs['b'][1], regularizable=False)
-        self.g = self._create('g', g, specs['g'][1], regularizable=False,
-                              trainable=self.train_g)
+        self.b = self._create('b', b, b_shape, regularizable=False)
+        self.g_param = self.g = None
+        if gain is not None:
+            self.g_param = self._create(
+                gain.name, g, record.shape(g), regularizable=False,
+                trainable=self.train_g)
+            self.g = gain.value(self.g_param)
         self.remember()
 
         # reparameterize the layer below
         if new_V is not None:
             V.set_value(new_V)
-        incoming.W_param = V
-        incoming.W = normalized(V, self.g, layout, self.eps)
-        incoming.W.tag.layer = describe(incoming)  # for wnorm.explain
+        record.put(self.g_param, self)
 
     @staticmethod
     def find_layout(incoming):
@@ -217,7 +236,7 @@ class WeightNormLayer(Layer):
         """Register the parameter `name`, or return None for no parameter."""
         if spec is None:
             return None
-        if _EXPRESSIONS or isinstance(spec, (np.ndarray, SharedVariable)):
+        if EXPRESSIONS or isinstance(spec, (np.ndarray, SharedVariable)):
             return self.add_param(spec, shape, name=name, **tags)
         # what add_param does with an expression in later versions of Lasagne
         tags = dict(dict(trainable=True, regularizable=True), **tags)
@@ -225,7 +244,7 @@ class WeightNormLayer(Layer):
         return spec
 
     def get_params(self, unwrap_shared=True, **tags):
-        if _EXPRESSIONS:  # pragma: no cover (Lasagne master does the rest)
+        if EXPRESSIONS:  # pragma: no cover (Lasagne master does the rest)
             return super(WeightNormLayer, self).get_params(
                 unwrap_shared=unwrap_shared, **tags)
         params = super(WeightNormLayer, self).get_params(**tags)
@@ -253,8 +272,9 @@ class WeightNormLayer(Layer):
 
     def _updatable(self):
         """Those of `b` and `g` that initialization can set."""
-        return {name: param for name, param in (('b', self.b), ('g', self.g))
-                if isinstance(param, SharedVariable)}
+        return {name: param for name, param in (
+            ('b', self.b), ('g', self.g_param))
+            if isinstance(param, SharedVariable)}
 
     def align(self, param):
         """Align `param`, one entry per filter or an untied bias, with t."""
@@ -305,13 +325,8 @@ class WeightNormLayer(Layer):
         below = getattr(self.input_layer, 'b', None)
         t = input if below is None else input - self.align(below)
         mean, std, degenerate = self.moments(t)
-        if 'g' in updatable:
-            one = np.asarray(1, t.dtype)
-            scale = T.switch(degenerate, one,
-                             np.asarray(self.init_stdv, t.dtype) /
-                             T.switch(degenerate, one, std))
-        else:
-            scale = T.ones_like(std)
+        scale = (self.gain.rescaling(std, degenerate, self.init_stdv)
+                 if 'g' in updatable else T.ones_like(std))
         if 'b' in updatable:
             output = (t - self.align(mean)) * self.align(scale)
             shift = self._shift(-mean * scale)
@@ -324,8 +339,8 @@ class WeightNormLayer(Layer):
                 if bias is not None:
                     output = output + self.align(bias).astype(t.dtype)
         if 'g' in updatable:
-            self.init_updates.append(
-                (self.g, self._like(self.g, self.g * scale)))
+            self.init_updates.append((self.g_param, self._like(
+                self.g_param, self.gain.update(self.g_param, scale))))
         return output
 
     def _shift(self, shift):
@@ -345,6 +360,8 @@ class WeightNormLayer(Layer):
         words = [describe(self.input_layer)]
         words += ['%s=None' % name for name in 'bg'
                   if getattr(self, name) is None]
+        if self.gain is not None and repr(self.gain) != 'Gain()':
+            words.append('g=%r' % self.gain)
         if self.train_g:
             words.append('train_g=True')
         if not np.array_equal(self.init_stdv, 1.):
@@ -417,13 +434,23 @@ def weight_norm(layer, **kwargs):
     >>> get_all_params(l, trainable=True)
     [W, b, g, W, b]
     """
+    if isinstance(layer, Layer) and recurrent.matrices(layer):
+        check_keywords(layer, kwargs, recurrent.OPTIONS, recurrent.OPTIONS)
+        return recurrent.normalize(layer, **kwargs)
     return wrap(WeightNormLayer, layer, kwargs)
 
 
 def wrap(wrapper, layer, kwargs):
     """Put `wrapper`, a :class:`WeightNormLayer` class, around `layer`."""
     own = getattr(layer, 'nonlinearity', None)
-    wrapped = wrapper(layer, **dict(dict(nonlinearity=own), **kwargs))
+    options = dict(dict(nonlinearity=own), **kwargs)
+    gain = as_gain(layer, kwargs.get('g'))
+    if gain is not None and gain.is_norm and 'b' not in kwargs:
+        # the function stays what it was, so its bias does
+        b = getattr(layer, 'b', None)
+        options['b'] = b if b is None else value_of(
+            b, '%s: b' % describe(layer))
+    wrapped = wrapper(layer, **options)
     if own is not None:
         layer.nonlinearity = identity
     if getattr(layer, 'b', None) is not None:
@@ -438,7 +465,7 @@ def check_wrappable(layer):
     if not isinstance(layer, Layer):
         raise TypeError('weight normalization takes a Lasagne layer, got %r'
                         % (layer,))
-    if isinstance(layer, WeightNormLayer) or hasattr(layer, 'W_param'):
+    if isinstance(layer, WeightNormLayer) or 'W' in records(layer):
         raise ValueError('%s is weight-normalized already: wrap a layer once'
                          % describe(layer))
     if not isinstance(getattr(layer, 'W', None), theano.Variable):
@@ -446,22 +473,18 @@ def check_wrappable(layer):
                          'has one' % describe(layer))
 
 
-def check_keywords(layer, kwargs, known):
+def check_keywords(layer, kwargs, known, options=OPTIONS):
+    """Refuse what is not in `known`; `options` are what users may mean."""
     for keyword in kwargs:
         if keyword not in known:
-            close = difflib.get_close_matches(keyword, OPTIONS, 1)
             raise TypeError('%s: unknown keyword %r.%s' % (
-                describe(layer), keyword,
-                ' Did you mean %r?' % close[0] if close else
-                ' Known: %s' % ', '.join(OPTIONS)))
+                describe(layer), keyword, suggest(keyword, options) or
+                ' Known: %s' % ', '.join(options)))
 
 
 def count_filters(layer, V, layout):
     """The number of filters, from W, or from the units where W is symbolic."""
-    for axis in (layout.filter_axis,) + layout.position_axes:
-        if not -V.ndim <= axis < V.ndim:
-            raise ValueError('%s: W has %d dimensions, there is no axis %d'
-                             % (describe(layer), V.ndim, axis))
+    check_axes(layer, 'W', V, layout)
     output = layer.output_shape
     if not -len(output) <= layout.output_axis < len(output):
         raise ValueError('%s: the output has no axis %d for the filters'
@@ -505,59 +528,6 @@ def bias_shape(layer, num_filters):
     return (num_filters,) + tuple(layer.output_shape[-(b.ndim - 1):])
 
 
-def check_param(layer, name, spec, shape):
-    """Check what was given for the parameter `name`, if it can be seen."""
-    what = '%s: %s' % (describe(layer), name)
-    variable = isinstance(spec, theano.Variable)
-    if spec is None or callable(spec) and not variable:
-        return
-    if not (isinstance(spec, np.ndarray) or
-            variable and hasattr(spec, 'broadcastable')):
-        raise TypeError('%s must be an initializer, an array, a shared '
-                        'variable, an expression or None, got %r'
-                        % (what, spec))
-    if isinstance(spec, np.ndarray):
-        given = spec.shape
-    elif isinstance(spec, SharedVariable):
-        given = spec.get_value(borrow=True).shape
-    elif isinstance(spec, theano.Constant):
-        given = spec.data.shape
-    elif spec.ndim == len(shape):  # as far as it is known
-        given = tuple(1 if one else n
-                      for one, n in zip(spec.broadcastable, shape))
-    else:
-        given = (None,) * spec.ndim
-    if given != shape:
-        raise ValueError('%s has shape %s, must have %s'
-                         % (what, given, shape))
-    if variable and not spec.dtype.startswith('float'):
-        raise TypeError('%s has dtype %s, must be floating point'
-                        % (what, spec.dtype))
-    if not variable:
-        check_numbers(what, spec)
-
-
-def check_numbers(what, array):
-    if array.dtype.kind not in 'biuf':
-        raise TypeError('%s has dtype %s, must be real numbers'
-                        % (what, array.dtype))
-    if not np.isfinite(array).all():
-        raise ValueError('%s contains NaN or infinity' % what)
-
-
-def draw_param(layer, name, spec, shape):
-    """What becomes of `spec`: an array in floatX, a variable, or None."""
-    if callable(spec) and not isinstance(spec, theano.Variable):
-        spec = spec(shape)
-        if spec is None or callable(spec) and not isinstance(
-                spec, theano.Variable):
-            raise TypeError('%s: the initializer of %s returned %r'
-                            % (describe(layer), name, spec))
-        check_param(layer, name, spec, shape)
-    return (lasagne.utils.floatX(spec) if isinstance(spec, np.ndarray)
-            else spec)
-
-
 def draw(layer, W):
     """The array that the argument `W` puts into V."""
     what = '%s: W' % describe(layer)
@@ -595,10 +565,3 @@ def check_init_stdv(layer, init_stdv, num_filters):
                          % (what, init_stdv))
     return value if value.shape else init_stdv
 
-
-def check_eps(layer, eps):
-    if not (isinstance(eps, (int, float, np.number)) and
-            0 <= eps < float('inf')):
-        raise ValueError('%s: eps must be a number, 0 or greater, got %r'
-                         % (describe(layer), eps))
-    return float(eps)

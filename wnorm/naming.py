@@ -1,4 +1,5 @@
 """How a layer is called in messages: class, name and shape."""
+import difflib
 
 
 def describe(layer):
@@ -22,3 +23,9 @@ def describe(layer):
     except Exception:  # a message must not fail because a layer is odd
         pass
     return ' '.join(words)
+
+
+def suggest(name, known):
+    """Such as `` Did you mean 'g'?``, or nothing if nothing is close."""
+    close = difflib.get_close_matches(name, list(known), 1)
+    return ' Did you mean %r?' % close[0] if close else ''

@@ -23,7 +23,8 @@ def normalized(V, g, layout, eps=1e-6):
         The direction parameter, of any number of dimensions.
 
     g : Theano expression or None
-        The gain, one number per filter; None for filters of norm 1.
+        The gain: one number per filter, or per filter and position, or a
+        scalar; None for filters of norm 1.
 
     layout : :class:`wnorm.Layout`
         Which axes of `V` the sum leaves out.
@@ -43,7 +44,9 @@ def normalized(V, g, layout, eps=1e-6):
         g = T.constant(np.ones((1,) * V.ndim, V.dtype))
     else:
         pattern = ['x'] * V.ndim
-        pattern[layout.filter_axis] = 0
+        for i, axis in zip(range(g.ndim), (layout.filter_axis,) +
+                           layout.position_axes):
+            pattern[axis] = i
         g = g.astype(V.dtype).dimshuffle(*pattern)
     base, order = stored(V)
     if extent(V.ndim, [order[axis] for axis in axes]) is None:

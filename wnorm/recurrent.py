@@ -1,0 +1,116 @@
+"""Layers with several weights: recurrent ones, and others by name."""
+from collections import OrderedDict
+
+from lasagne.layers import CustomRecurrentLayer, get_all_layers
+
+from . import filters
+from .naming import describe, suggest
+from .parameters import checked_record, put_all, records
+
+#: What weight_norm takes for such a layer.
+OPTIONS = ['g', 'train_g', 'eps', 'params']
+
+
+def matrices(layer):
+    """The weights of a layer that has several, in order.
+
+    Returns
+    -------
+    OrderedDict
+        From the name that users know a weight by to the layer that holds it,
+        which is an inner one for :class:`lasagne.layers.CustomRecurrentLayer`,
+        and its name there. Empty for layers with a single ``W``.
+    """
+    if not isinstance(layer, CustomRecurrentLayer):
+        return OrderedDict((name, (layer, name))
+                           for name in filters.names(layer)
+                           if name != 'W' and hasattr(layer, name))
+    found = OrderedDict()
+    for name, top in (('W_in_to_hid', layer.input_to_hidden),
+                      ('W_hid_to_hid', layer.hidden_to_hidden)):
+        inner = [below for below in get_all_layers(top)
+                 if hasattr(below, 'W') and filters.find(below) is not None]
+        for number, below in enumerate(inner, 1):
+            found[name if len(inner) == 1 else '%s_%d' % (name, number)] = (
+                below, 'W')
+    return found
+
+
+def normalize(layer, params=None, g='norm', train_g=False, eps=1e-6):
+    """Normalize the weights of a layer that has several: all, or `params`.
+
+    Returns
+    -------
+    `layer`
+    """
+    known = matrices(layer)
+    if params is None:
+        params = list(known)
+    elif isinstance(params, str) or not all(
+            isinstance(name, str) for name in params):
+        raise TypeError('%s: params is a list of names, such as %r, got %r'
+                        % (describe(layer), list(known)[:1], params))
+    for name in params:
+        if name not in known:
+            raise ValueError('%s has no matrix %r.%s It has %s' % (
+                describe(layer), name, suggest(name, known),
+                ', '.join(known)))
+    if not params:
+        raise ValueError('%s: there is nothing to normalize: params is empty'
+                         % describe(layer))
+    made = []
+    for name in params:
+        holder, attribute = known[name]
+        record = checked_record(holder, attribute, None, g, eps)
+        record.label = name
+        made.append(record)
+    shared = made[0].gain
+    if shared is not None and len(made) > 1 and not shared.is_free:
+        raise ValueError('%s: one g cannot serve %d matrices: give an '
+                         'initializer, or name one matrix in params'
+                         % (describe(layer), len(made)))
+    put_all(made, train_g)
+    if isinstance(layer, CustomRecurrentLayer):
+        for record in made:  # under the names that users know
+            for kind in ('', 'g_', 's_'):
+                inner = '%s%s' % (kind, record.name)
+                if hasattr(record.layer, inner):
+                    setattr(layer, kind + record.label,
+                            getattr(record.layer, inner))
+        layer.get_output_for = OutsideScan(layer)
+    return layer
+
+
+class OutsideScan(object):
+    """The ``get_output_for`` of a recurrent layer with normalized weights.
+
+    Lasagne hands the shared variables of the inner layers to the loop over
+    time, and so they would be normalized in every step. Here the loop gets
+    the effective weights.
+    """
+    def __init__(self, layer):
+        self.layer = layer
+
+    def __call__(self, inputs, **kwargs):
+        layer = self.layer
+        inner = [below for below in get_all_layers(
+            [layer.input_to_hidden, layer.hidden_to_hidden])
+            if records(below)]
+        for below in inner:
+            below.get_params = _WithWeights(below)
+        try:
+            return type(layer).get_output_for(layer, inputs, **kwargs)
+        finally:
+            for below in inner:
+                del below.get_params
+
+
+class _WithWeights(object):
+    """A layer's ``get_params``, and its effective weights first."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+    def __call__(self, **tags):
+        return ([record.W for record in records(self.layer).values()] +
+                type(self.layer).get_params(self.layer, **tags))
