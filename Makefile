@@ -1,6 +1,8 @@
 # make demo       train on real data: a table and a picture
 # make test       the test suite, below 10 minutes on 2 cores
 # make test-all   also what takes longer: installations into fresh venvs
+# make test-torch what needs PyTorch, which it installs (CPU builds are at
+#                 https://download.pytorch.org/whl/cpu: PIP_INDEX_URL)
 # make bench      time, memory, compiling: tables and a chart (BENCH=--quick
 #                 for two minutes of it)
 # make test-sanitize  the C code under AddressSanitizer and UBSan
@@ -29,7 +31,7 @@ COVER = $(if $(LASAGNE)$(filter-out python3,$(PYTHON)),,--cov --cov-report=term)
 # runs what follows -- on a device, which must be there for the tests
 GPU = $(EXPORT) WNORM_GPU_REQUIRED=1 $(BIN)/python -m wnorm gpu
 
-.PHONY: demo test test-slow test-all test-sanitize bench doctor gpu \
+.PHONY: demo test test-slow test-all test-torch test-sanitize bench doctor gpu \
         test-gpu test-opencl check-cudnn gpu-bundle clean
 .DELETE_ON_ERROR:
 
@@ -37,12 +39,16 @@ demo: $(READY)
 	$(EXPORT) $(BIN)/python examples/digits.py --out demo
 
 test: $(READY)
-	$(EXPORT) $(BIN)/$(PYTEST) -m "not slow and not gpu" $(COVER)
+	$(EXPORT) $(BIN)/$(PYTEST) -m "not slow and not gpu and not torch" $(COVER)
 
 test-slow: $(READY)
-	$(EXPORT) $(BIN)/$(PYTEST) -m "slow and not gpu"
+	$(EXPORT) $(BIN)/$(PYTEST) -m "slow and not gpu and not torch"
 
 test-all: test test-slow
+
+test-torch: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint requirements.txt '.[torch]'
+	$(EXPORT) $(BIN)/$(PYTEST) -m torch
 
 bench: $(READY)
 	$(EXPORT) $(BIN)/python benchmarks --out bench $(BENCH)

@@ -79,8 +79,9 @@ setup(
     ],
     extras_require={
         'examples': EXAMPLES,
-        'test': EXAMPLES + ['hypothesis', 'pytest', 'pytest-cov',
+        'test': EXAMPLES + ['hypothesis', 'joblib', 'pytest', 'pytest-cov',
                             'pytest-xdist'],
+        'torch': ['torch'],
     },
     classifiers=[
         'Development Status :: 4 - Beta',

@@ -24,6 +24,8 @@ PARTS = {
     'sizes': ('sizes.py', {}),
     'optimizers': ('optimizers.py', {}),
     'pytorch': ('pytorch.py', {}),
+    'folding': ('folding.py', {}),
+    'initialization': ('initialization.py', {}),
     'memory': ('memory.py', {}),
     'compile_time': ('compile_time.py', {}),
     'blas': ('blas.py', {}),

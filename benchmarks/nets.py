@@ -9,6 +9,7 @@ wnorm          wnorm.weight_norm around each layer, the last included
 same epilogue  plain; but the rewrites that wnorm brings along, which compute
                an optimizer's updates in the product that makes the gradient,
                are told to treat plain weights too
+folded         wnorm, and then wnorm.fold
 """
 import re
 from collections import OrderedDict, namedtuple
@@ -19,14 +20,15 @@ import theano
 import theano.tensor as T
 import wnorm
 from lasagne.layers import (
-    DenseLayer, InputLayer, LSTMLayer, SliceLayer, dnn, get_all_layers,
-    get_all_params, get_output)
+    DenseLayer, InputLayer, LSTMLayer, SliceLayer, dnn, get_all_params,
+    get_output)
 from lasagne.nonlinearities import softmax
 
 # else Theano goes on without a rewrite that fails
 theano.config.on_opt_error = 'raise'
 
 SIDES = ['plain', 'plain again', 'formula', 'wnorm', 'same epilogue']
+FOLDED = 'folded'
 PASSES = ['train SGD', 'train Adam', 'inference']
 CLASSES = 10
 RATE = 1e-6  # so that the weights stay where they are
@@ -94,16 +96,16 @@ def formula(layer):
     return layer
 
 
-def op(V):
-    return wnorm.ops.normalized(V, gain(V), wnorm.Layout(1))
-
-
-def normalize_recurrent(layer, weight):
-    """Each matrix for itself: weight_norm does not wrap recurrent layers."""
+def formula_recurrent(layer):
+    """Each matrix by itself."""
     for name in sorted(vars(layer)):
         if name.startswith(('W_in_to_', 'W_hid_to_')):
-            setattr(layer, name, weight(getattr(layer, name)))
+            setattr(layer, name, textbook(getattr(layer, name)))
     return layer
+
+
+def wnorm_recurrent(layer):
+    return wnorm.weight_norm(layer, g=wnorm.Gain(1.))
 
 
 def identity(layer):
@@ -114,17 +116,21 @@ def identity(layer):
 
 def build(net, side):
     """The output layer; the same initial values on all sides."""
-    if side not in SIDES:
+    if side not in SIDES + [FOLDED]:
         raise ValueError('%r is no side: take some of %s' % (
-            side, ', '.join(SIDES)))
+            side, ', '.join(SIDES + [FOLDED])))
+    if side == FOLDED:
+        layer = build(net, 'wnorm')
+        wnorm.fold(layer)
+        return layer
     theano.config.floatX = net.dtype
     lasagne.random.set_rng(np.random.RandomState(1))
     norm = {'formula': formula, 'wnorm': wnorm.weight_norm}.get(side, identity)
     layer = InputLayer((None,) + net.shape[1:])
     if net.kind == 'lstm':
-        layer = LSTMLayer(layer, net.size)
-        if norm is not identity:
-            normalize_recurrent(layer, textbook if norm is formula else op)
+        recurrent = {'formula': formula_recurrent,
+                     'wnorm': wnorm_recurrent}.get(side, identity)
+        layer = recurrent(LSTMLayer(layer, net.size))
         layer = SliceLayer(layer, -1, axis=1)
     elif net.kind == 'conv':
         for _ in range(4):

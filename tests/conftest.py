@@ -55,6 +55,21 @@ def seed():
     lasagne.random.set_rng(np.random.RandomState(42))
 
 
+@pytest.fixture
+def torch():
+    """PyTorch, for the tests that are thereby marked `torch`."""
+    torch = pytest.importorskip(
+        'torch', reason='PyTorch is not installed: make test-torch does it')
+    torch.set_num_threads(1)
+    return torch
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if 'torch' in getattr(item, 'fixturenames', ()):
+            item.add_marker(pytest.mark.torch)
+
+
 def pytest_terminal_summary(terminalreporter):
     """Say on what it ran, and how much the installed Lasagne left out."""
     if ON_A_DEVICE:

@@ -230,7 +230,8 @@ def weights(layer):
     return [getattr(below, name)
             for below in lasagne.layers.get_all_layers(layer)
             for name in sorted(vars(below))
-            if name == 'W' or name.startswith(('W_in_to_', 'W_hid_to_'))]
+            if name == 'W' or name.startswith(('W_in_to_', 'W_hid_to_'))
+            and not name.endswith('_param')]
 
 
 @pytest.mark.parametrize('side', ['formula', 'wnorm'])
@@ -294,8 +295,7 @@ def test_adamax(nets, floatX):
 
 
 @pytest.mark.parametrize('kind', ['dense', 'conv'])
-def test_pytorch(nets, kind):
-    pytest.importorskip('torch')
+def test_pytorch(nets, kind, torch):
     import pytorch
     net = nets.Net(kind, 4, 3)
     for side in 'torch plain', 'torch weight_norm':
@@ -340,7 +340,8 @@ def test_quick(tmp_path):
     # a net that nothing is promised of
     out = program('', '--quick', '--nets', 'dense 16 b4', '--passes',
                   'train momentum', '--parts', 'speed', 'speed-stock',
-                  'sizes', 'optimizers', 'pytorch', 'memory', 'compile_time',
+                  'sizes', 'optimizers', 'pytorch', 'folding',
+                  'initialization', 'memory', 'compile_time',
                   '--out', str(tmp_path / 'bench'))
     for title in ('## Speed, with a BLAS', '## Speed, stock Theano',
                   '## Sizes', '## Optimizers', '## Peak memory',

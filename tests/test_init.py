@@ -8,9 +8,12 @@ import wnorm
 
 
 def test_public_names():
-    assert wnorm.__all__ == ['Layout', 'WeightNormLayer', 'explain',
-                             'init_updates', 'initialize', 'register',
-                             'weight_norm']
+    assert wnorm.__all__ == [
+        'Gain', 'Layout', 'MeanOnlyBatchNormLayer', 'WeightNormLayer',
+        'explain', 'fold', 'init_updates', 'initialize',
+        'initialize_norm_preserving', 'load', 'mean_only_batch_norm',
+        'normalize_param', 'plot_gains', 'register', 'save', 'summary',
+        'weight_norm', 'weight_norm_network']
     for name in wnorm.__all__:
         assert getattr(wnorm, name).__name__ == name
         assert name in dir(wnorm)
@@ -40,9 +43,10 @@ def test_import_loads_nothing():
 
 
 def test_imports_no_optional_package():
-    code = ('import sys, wnorm; wnorm.weight_norm, wnorm.initialize, wnorm.nn;'
+    code = ('import sys, wnorm, wnorm.interop.torch;'
+            'wnorm.nn, [getattr(wnorm, name) for name in wnorm.__all__];'
             'print([m for m in ("torch", "mpi4py", "matplotlib", "sklearn", '
-            '"tqdm") if m in sys.modules])')
+            '"tqdm", "joblib") if m in sys.modules])')
     out = subprocess.run([sys.executable, '-c', code], check=True,
                          stdout=subprocess.PIPE, universal_newlines=True)
     assert out.stdout.strip() == '[]'

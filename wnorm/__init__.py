@@ -8,18 +8,26 @@ __version__ = '0.1.0'
 _HOMES = {
     'WeightNormLayer': 'layers',
     'weight_norm': 'layers',
+    'weight_norm_network': 'networks',
     'normalize_param': 'parameters',
     'Gain': 'gains',
+    'MeanOnlyBatchNormLayer': 'mean_only',
+    'mean_only_batch_norm': 'mean_only',
     'initialize': 'initialization',
     'init_updates': 'initialization',
+    'initialize_norm_preserving': 'norm_preserving',
+    'fold': 'folding',
+    'save': 'checkpoints',
+    'load': 'checkpoints',
+    'summary': 'inspection',
+    'plot_gains': 'inspection',
+    'explain': 'ops.explain',
     'Layout': 'filters',
     'register': 'filters',
-    'explain': 'ops.explain',
 }
 
 # modules that ``import wnorm`` offers in the same way
-_MODULES = ['filters', 'gains', 'initialization', 'layers', 'nn', 'ops',
-            'parameters', 'recurrent']
+_MODULES = ['filters', 'initialization', 'interop', 'layers', 'nn', 'ops']
 
 __all__ = sorted(_HOMES)
 

@@ -201,8 +201,13 @@ def find(layer, param='W'):
         return None
     output_axes = [entry.output_axis for entry in entries
                    if isinstance(entry, Layout)]
+    return declared(layer, param, entries[0], (output_axes + [1])[0])
+
+
+def declared(layer, param, value, output_axis=1):
+    """`value`, an axis or a :class:`Layout` for `param`, as a Layout."""
     try:
-        return _as_layout(entries[0], (output_axes + [1])[0])
+        return _as_layout(value, output_axis)
     except TypeError as error:
         raise TypeError('%s: the filter axis of %s: %s'
                         % (describe(layer), param, error))

@@ -12,6 +12,9 @@ from .naming import describe
 
 __all__ = ['Gain']
 
+PER = ("there is one g per 'filter', one per 'layer', or a number of groups, "
+       '1 or more')
+
 
 class Gain(object):
     r"""
@@ -67,21 +70,19 @@ class Gain(object):
     >>> pretrained = DenseLayer(InputLayer((None, 20)), 5)
     >>> l = weight_norm(pretrained, g='norm', train_g=True)
     >>> l = weight_norm(DenseLayer(l, 4), g=Gain(2., per='layer', exp=True))
-    >>> l.g.eval().round(3), l.get_params()
-    (array(2.), [b, s])
+    >>> float(l.g.eval().round(3)), l.get_params()
+    (2.0, [b, s])
     """
     def __init__(self, init=Constant(1.), per='filter', exp=False):
         if isinstance(init, str) and init != 'norm':
             raise ValueError("the initial values of g are numbers or 'norm', "
                              'got %r' % init)
-        if isinstance(per, bool) or not (
-                per in ('filter', 'layer') or
-                isinstance(per, numbers.Integral)):
-            raise TypeError("there is one g per 'filter', per 'layer', or a "
-                            'number of groups, got %r' % (per,))
-        if isinstance(per, numbers.Integral) and per < 1:
-            raise ValueError('there is one group of filters at least, got %d'
-                             % per)
+        if isinstance(per, bool) or not isinstance(
+                per, (str, numbers.Integral)):
+            raise TypeError('%s, got %r' % (PER, per))
+        if not (per in ('filter', 'layer') if isinstance(per, str) else
+                per >= 1):
+            raise ValueError('%s, got %r' % (PER, per))
         self.init = init
         self.per = per if isinstance(per, str) else int(per)
         self.exp = bool(exp)
@@ -104,7 +105,7 @@ class Gain(object):
 
     def __repr__(self):
         words = []
-        if self.is_norm:
+        if self.is_norm or isinstance(self.init, numbers.Real):
             words.append(repr(self.init))
         if self.per != 'filter':
             words.append('per=%r' % self.per)
@@ -127,27 +128,27 @@ class Gain(object):
         if not (self.is_norm or isinstance(self.init, numbers.Real)):
             check_param(layer, self.name, self.init, self.shape(num_filters))
         if isinstance(self.init, (numbers.Real, np.ndarray)):
-            self._check_positive(layer, self.init)
+            self._check_values(layer, self.init)
 
-    def _check_positive(self, layer, values):
+    def _check_values(self, layer, values):
+        with np.errstate(over='ignore', under='ignore'):
+            values = np.asarray(values, theano.config.floatX)
         if not np.isfinite(values).all():
             raise ValueError('%s: g contains NaN or infinity'
                              % describe(layer))
-        if self.exp and not np.all(np.asarray(values) > 0):
+        if self.exp and not np.all(values > 0):
             raise ValueError('%s: g = exp(s) is positive, it cannot start '
                              'from 0 or less' % describe(layer))
 
     def draw(self, layer, num_filters):
-        """The parameter, as an array or a variable; None for ``'norm'``."""
-        if self.is_norm:
-            return None
+        """The parameter, as an array or a variable; not for ``'norm'``."""
         init, shape = self.init, self.shape(num_filters)
         if isinstance(init, numbers.Real):
             init = np.full(shape, init, 'float64')
         values = draw_param(layer, self.name, init, shape)
         if isinstance(values, theano.Variable):
             return values
-        self._check_positive(layer, values)
+        self._check_values(layer, values)
         return self._parameter(values)
 
     def from_norms(self, norms):
@@ -161,8 +162,8 @@ class Gain(object):
     def _parameter(self, values):
         if self.exp:
             with np.errstate(divide='ignore'):  # a filter of zeros
-                values = np.maximum(np.log(values),
-                                    np.log(np.finfo('float32').tiny))
+                values = np.maximum(np.log(values), np.log(
+                    np.finfo(theano.config.floatX).tiny))
         return lasagne.utils.floatX(values)
 
     def value(self, param):
@@ -184,23 +185,15 @@ class Gain(object):
             The deviation of each filter, and where that is none.
         init_stdv : number or array
         """
-        one = np.asarray(1, std.dtype)
         target = np.asarray(init_stdv, std.dtype)
-        safe = T.switch(degenerate, one, std)
         if self.per == 'filter':
-            return T.switch(degenerate, one, target / safe)
-        # relative to the largest deviation, so that no square underflows
-        unit = T.max(T.switch(degenerate, np.asarray(0, std.dtype), std))
-        unit = T.switch(T.gt(unit, 0), unit, one)
-        good = T.invert(degenerate).astype(std.dtype)
+            return _ratio(target, std, degenerate)
         groups = 1 if self.per == 'layer' else self.per
-        wanted, have = [T.sum((good * T.sqr(value)).reshape((groups, -1)),
-                              axis=1)
-                        for value in (target * T.ones_like(std), safe / unit)]
-        none = T.eq(have, 0)
-        factor = T.switch(none, one, T.sqrt(
-            wanted / T.switch(none, one, have)) / unit)
-        return T.extra_ops.repeat(factor, std.shape[0] // groups)
+        used = T.invert(degenerate).astype(std.dtype)
+        wanted, have = [_norm((used * value).reshape((groups, -1)))
+                        for value in (target, std)]
+        factor = _ratio(wanted, have, T.eq(have, 0))
+        return (factor * T.ones_like(std.reshape((groups, -1)))).flatten()
 
     def update(self, param, scale):
         """The new value of `param`, given :meth:`rescaling`."""
@@ -211,6 +204,19 @@ class Gain(object):
         elif param.ndim > 1:  # and positions
             scale = scale.dimshuffle(0, *['x'] * (param.ndim - 1))
         return param + T.log(scale) if self.exp else param * scale
+
+
+def _ratio(a, b, unless):
+    one = np.asarray(1, b.dtype)
+    return T.switch(unless, one, a / T.switch(unless, one, b))
+
+
+def _norm(rows):
+    """The norm of each row, relative to its largest entry, so that no square
+    under- or overflows."""
+    largest = T.max(rows, axis=1, keepdims=True)
+    return largest * T.sqrt(T.sum(T.sqr(
+        _ratio(rows, largest, T.eq(largest, 0))), axis=1, keepdims=True))
 
 
 #: Short for a form of their own.
@@ -228,9 +234,9 @@ def as_gain(layer, g):
                                  map(repr, sorted(FORMS)))))
         return FORMS[g]
     if isinstance(g, numbers.Real):
-        raise TypeError('%s: g must be an initializer, an array, ..., got %r. '
-                        'To start all filters from it: Gain(%g); one for the '
-                        "whole layer: Gain(%g, per='layer')"
+        raise TypeError('%s: g must be an initializer, an array or the like, '
+                        'got %r. To start all filters from it: Gain(%r); one '
+                        "g for the whole layer: Gain(%r, per='layer')"
                         % (describe(layer), g, g, g))
     return Gain(g)
 

@@ -1,4 +1,6 @@
 """WeightNormLayer and weight_norm: what users meet."""
+from collections import namedtuple
+
 import lasagne
 import numpy as np
 import theano
@@ -20,7 +22,13 @@ __all__ = ['WeightNormLayer', 'relu', 'weight_norm']
 KEEP_W = lasagne.init.Normal(0.05)
 
 #: What both functions take beside the layer.
-OPTIONS = ['b', 'g', 'W', 'train_g', 'init_stdv', 'nonlinearity', 'eps', 'name']
+OPTIONS = ['b', 'g', 'W', 'train_g', 'init_stdv', 'nonlinearity', 'eps',
+           'name']
+
+
+#: The bias that weight_norm deleted, for :func:`wnorm.fold`. `place` is that
+#: among the layer's parameters; None if it was none of them.
+RemovedBias = namedtuple('RemovedBias', ['name', 'tags', 'place'])
 
 
 def relu(x):
@@ -171,6 +179,12 @@ class WeightNormLayer(Layer):
     >>> WeightNormLayer(l, train_g=True)
     WeightNormLayer(DenseLayer (None, 5), train_g=True)
     """
+    #: Whether it is but the identity that :func:`wnorm.fold` left over.
+    folded = False
+
+    #: The :class:`RemovedBias` of the layer below, if it had one.
+    removed_bias = None
+
     def __init__(self, incoming, b=lasagne.init.Constant(0.),
                  g=lasagne.init.Constant(1.), W=KEEP_W, train_g=False,
                  init_stdv=1., nonlinearity=relu, eps=1e-6, **kwargs):
@@ -189,6 +203,7 @@ class WeightNormLayer(Layer):
             gain.check(incoming, num_filters)
         b_shape = bias_shape(incoming, num_filters)
         check_param(incoming, 'b', b, b_shape)
+        self._check(incoming, num_filters)
         record = NormalizedParam(incoming, 'W', layout, eps, num_filters,
                                  gain)
         # only now may initializers draw random numbers, V's last
@@ -205,6 +220,7 @@ class WeightNormLayer(Layer):
         self.nonlinearity = identity if nonlinearity is None else nonlinearity
         self.eps = eps
         self.gain = gain
+        self.b_shape = b_shape
 
         # the axes of t
         ndim = len(incoming.output_shape)
@@ -222,9 +238,15 @@ class WeightNormLayer(Layer):
             self.g = gain.value(self.g_param)
         self.remember()
 
-        # reparameterize the layer below
+        self._reparameterize(record)
         if new_V is not None:
             V.set_value(new_V)
+
+    def _check(self, incoming, num_filters):
+        """For subclasses: refuse arguments of their own."""
+
+    def _reparameterize(self, record):
+        """Make the layer below compute with the effective weight."""
         record.put(self.g_param, self)
 
     @staticmethod
@@ -291,12 +313,7 @@ class WeightNormLayer(Layer):
         mean, std, degenerate : Theano expressions
             Vectors; `degenerate` where t is constant up to rounding.
         """
-        # Relative to a power of 2, so that no square under- or overflows;
-        # multiplying by one is exact.
-        size = T.mean(abs(t), axis=self.axes_to_sum)
-        unit = T.exp2(T.floor(T.log2(size))).astype(t.dtype)
-        unit = T.switch(T.gt(unit, 0) & T.lt(unit, np.inf), unit,
-                        np.asarray(1, t.dtype))
+        unit = self.unit(t)
         t = t / self.align(unit)
         mean = T.mean(t, axis=self.axes_to_sum)
         std = T.sqrt(T.mean(T.sqr(t - self.align(mean)),
@@ -310,38 +327,83 @@ class WeightNormLayer(Layer):
                     T.sqrt(T.cast(n, t.dtype)) * rms)
         return mean * unit, std * unit, T.le(std, rounding)
 
+    def unit(self, t):
+        """A power of 2 per filter that `t` is taken relative to.
+
+        No square under- or overflows then; multiplying by it is exact.
+        """
+        size = T.mean(abs(t), axis=self.axes_to_sum)
+        unit = T.exp2(T.floor(T.log2(size))).astype(t.dtype)
+        return T.switch(T.gt(unit, 0) & T.lt(unit, np.inf), unit,
+                        np.asarray(1, t.dtype))
+
     def get_output_for(self, input, init=False, **kwargs):
-        if init:
-            return self.nonlinearity(self._initialized(input))
-        if self.b is not None:
-            input = input + self.align(self.b).astype(input.dtype)
-        return self.nonlinearity(input)
+        return self.nonlinearity(self._initialized(input) if init else
+                                 self.preactivation(input, **kwargs))
+
+    def preactivation(self, input, **kwargs):
+        """What the nonlinearity is applied to; of :meth:`get_output_for`."""
+        if self.b is None:
+            return input
+        return input + self.align(self.b).astype(input.dtype)
 
     def _initialized(self, input):
         """The pre-activation after ``init_updates``, which this sets."""
-        updatable = self._updatable()
-        self.init_updates = []
         # a bias that the layer below has kept is no part of t
         below = getattr(self.input_layer, 'b', None)
         t = input if below is None else input - self.align(below)
         mean, std, degenerate = self.moments(t)
-        scale = (self.gain.rescaling(std, degenerate, self.init_stdv)
-                 if 'g' in updatable else T.ones_like(std))
+        scale, self.init_updates = self.initial_values(mean, std, degenerate)
+        if 'b' in self._updatable():
+            return (t - self.align(mean)) * self.align(scale)
+        output = t * self.align(scale)
+        for bias in (below, self.b):
+            if bias is not None:
+                output = output + self.align(bias).astype(t.dtype)
+        return output
+
+    def initial_values(self, mean, std, degenerate):
+        """What data-dependent initialization makes of b and g.
+
+        Parameters
+        ----------
+        mean, std, degenerate : vectors
+            As returned by :meth:`moments`.
+
+        Returns
+        -------
+        scale : vector
+            What it multiplies t by.
+        updates : list of (shared variable, expression)
+        """
+        updatable = self._updatable()
+        scale, updates = T.ones_like(std), []
+        if 'g' in updatable:
+            scale = self.gain.rescaling(std, degenerate, self.init_stdv)
         if 'b' in updatable:
-            output = (t - self.align(mean)) * self.align(scale)
             shift = self._shift(-mean * scale)
+            below = getattr(self.input_layer, 'b', None)
             if below is not None:
                 shift = shift - below
-            self.init_updates.append((self.b, self._like(self.b, shift)))
-        else:
-            output = t * self.align(scale)
-            for bias in (below, self.b):
-                if bias is not None:
-                    output = output + self.align(bias).astype(t.dtype)
+            updates.append((self.b, self._like(self.b, shift)))
         if 'g' in updatable:
-            self.init_updates.append((self.g_param, self._like(
+            updates.append((self.g_param, self._like(
                 self.g_param, self.gain.update(self.g_param, scale))))
-        return output
+        return scale, updates
+
+    def statistics_updates(self, mean, scale):
+        """For subclasses that keep statistics of t: these, from many batches.
+
+        Parameters
+        ----------
+        mean, scale : vectors
+            The mean of t over all batches, and what t is multiplied by.
+
+        Returns
+        -------
+        list of (shared variable, expression)
+        """
+        return []
 
     def _shift(self, shift):
         """Spread one number per filter over the positions of `b`."""
@@ -357,9 +419,13 @@ class WeightNormLayer(Layer):
                                   param.broadcastable)
 
     def __repr__(self):
-        words = [describe(self.input_layer)]
-        words += ['%s=None' % name for name in 'bg'
-                  if getattr(self, name) is None]
+        words = [describe(self.input_layer)] + self._words()
+        return '%s(%s)' % (type(self).__name__, ', '.join(words))
+
+    def _words(self):
+        """The keywords of the call that made it, but for the defaults."""
+        words = ['%s=None' % name for name in 'bg'
+                 if getattr(self, name) is None]
         if self.gain is not None and repr(self.gain) != 'Gain()':
             words.append('g=%r' % self.gain)
         if self.train_g:
@@ -373,7 +439,7 @@ class WeightNormLayer(Layer):
             words.append('eps=%r' % self.eps)
         if self.name is not None:
             words.append('name=%r' % self.name)
-        return '%s(%s)' % (type(self).__name__, ', '.join(words))
+        return words
 
 
 def weight_norm(layer, **kwargs):
@@ -453,8 +519,11 @@ def wrap(wrapper, layer, kwargs):
     wrapped = wrapper(layer, **options)
     if own is not None:
         layer.nonlinearity = identity
-    if getattr(layer, 'b', None) is not None:
-        layer.params.pop(layer.b, None)
+    b = getattr(layer, 'b', None)
+    if b is not None:
+        place = list(layer.params).index(b) if b in layer.params else None
+        wrapped.removed_bias = RemovedBias(
+            getattr(b, 'name', None), layer.params.pop(b, None), place)
         layer.b = None
     return wrapped
 
@@ -564,4 +633,3 @@ def check_init_stdv(layer, init_stdv, num_filters):
         raise ValueError('%s must be positive and finite, got %r'
                          % (what, init_stdv))
     return value if value.shape else init_stdv
-

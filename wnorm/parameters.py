@@ -12,6 +12,7 @@ from . import filters
 from .gains import as_gain
 from .naming import describe
 from .ops import normalized
+from .ops.weight import FLOATS
 
 __all__ = ['normalize_param']
 
@@ -69,7 +70,11 @@ class NormalizedParam(object):
             return None
         if not self.gain.is_norm:
             return self.gain.draw(self.layer, self.num_filters)
-        return self.gain.from_norms(self.norms(V))
+        norms = self.norms(V)
+        if not np.isfinite(norms).all():
+            raise ValueError('%s: %s contains NaN or infinity'
+                             % (describe(self.layer), self.name))
+        return self.gain.from_norms(norms)
 
     def shape(self, values):
         """The shape of `g_param`, given what :meth:`draw` returned."""
@@ -81,9 +86,10 @@ class NormalizedParam(object):
         V = (value_of(self.V, '%s: %s' % (describe(self.layer), self.name))
              if V is None else V).astype('float64')
         axes = self.layout.norm_axes(V.ndim)
-        # so that no square under- or overflows
-        unit = np.max(abs(V), initial=np.finfo('float64').tiny)
-        norms = unit * np.sqrt(self.eps / unit / unit + np.sum(
+        # relative to the largest entry, so that no square under- or overflows
+        root = np.sqrt(self.eps)
+        unit = np.max(abs(V), initial=root) or 1.
+        norms = unit * np.sqrt((root / unit) ** 2 + np.sum(
             np.square(V / unit), axis=axes))
         kept = [axis for axis in range(V.ndim) if axis not in axes]
         order = [self.layout.filter_axis] + list(self.layout.position_axes)
@@ -113,7 +119,7 @@ def records(layer):
 
 
 def all_records(layers):
-    """Those of many layers, in order, of the nets inside recurrent ones too."""
+    """Those of many layers, in order and inside recurrent ones too."""
     return [record for layer in with_inner_layers(layers)
             for record in records(layer).values()]
 
@@ -259,21 +265,21 @@ def checked_record(layer, name, axis, g, eps):
     if not isinstance(layer, Layer):
         raise TypeError('weight normalization takes a Lasagne layer, got %r'
                         % (layer,))
-    if name in records(layer):
-        raise ValueError('%s: %s is weight-normalized already: normalize it '
-                         'once' % (describe(layer), name))
     V = getattr(layer, name, None) if isinstance(name, str) else None
     if not isinstance(V, theano.Variable):
         raise ValueError('%s has no parameter %r. It has %s' % (
             describe(layer), name, ', '.join(sorted(
                 key for key, value in vars(layer).items()
                 if isinstance(value, theano.Variable))) or 'none'))
-    if axis is None:
-        layout = filters.layout(layer, name)
-    elif isinstance(axis, filters.Layout):
-        layout = axis
-    else:
-        layout = filters.Layout(axis)
+    if name in records(layer):
+        raise ValueError('%s: %s is weight-normalized already: normalize it '
+                         'once' % (describe(layer), name))
+    if isinstance(layer, CustomRecurrentLayer) and V not in layer.params:
+        raise ValueError('%s: %s is a parameter of a layer inside: '
+                         'weight_norm(layer, params=[%r])'
+                         % (describe(layer), name, name))
+    layout = (filters.layout(layer, name) if axis is None else
+              filters.declared(layer, name, axis))
     check_axes(layer, name, V, layout)
     number = value_of(V, '%s: %s' % (describe(layer), name)).shape[
         layout.filter_axis]
@@ -285,10 +291,17 @@ def checked_record(layer, name, axis, g, eps):
 
 
 def check_axes(layer, name, V, layout):
-    for axis in (layout.filter_axis,) + layout.position_axes:
+    if V.dtype not in FLOATS:
+        raise TypeError('%s: %s has dtype %s, must be floating point'
+                        % (describe(layer), name, V.dtype))
+    axes = (layout.filter_axis,) + layout.position_axes
+    for axis in axes:
         if not -V.ndim <= axis < V.ndim:
             raise ValueError('%s: %s has %d dimensions, there is no axis %d'
                              % (describe(layer), name, V.ndim, axis))
+    if len({axis % V.ndim for axis in axes}) < len(axes):
+        raise ValueError('%s: the axes %s of %s are not different ones'
+                         % (describe(layer), axes, name))
 
 
 def check_eps(layer, eps):

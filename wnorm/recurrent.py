@@ -4,6 +4,7 @@ from collections import OrderedDict
 from lasagne.layers import CustomRecurrentLayer, get_all_layers
 
 from . import filters
+from .gains import as_gain
 from .naming import describe, suggest
 from .parameters import checked_record, put_all, records
 
@@ -21,15 +22,17 @@ def matrices(layer):
         which is an inner one for :class:`lasagne.layers.CustomRecurrentLayer`,
         and its name there. Empty for layers with a single ``W``.
     """
-    if not isinstance(layer, CustomRecurrentLayer):
-        return OrderedDict((name, (layer, name))
-                           for name in filters.names(layer)
-                           if name != 'W' and hasattr(layer, name))
     found = OrderedDict()
+    if not isinstance(layer, CustomRecurrentLayer):
+        for name in filters.names(layer):
+            if getattr(layer, name, None) is not None:
+                found[name] = layer, name
+        return found if list(found) != ['W'] else OrderedDict()
     for name, top in (('W_in_to_hid', layer.input_to_hidden),
                       ('W_hid_to_hid', layer.hidden_to_hidden)):
         inner = [below for below in get_all_layers(top)
-                 if hasattr(below, 'W') and filters.find(below) is not None]
+                 if hasattr(below, 'W') and filters.find(below) is not None
+                 and (below, 'W') not in found.values()]
         for number, below in enumerate(inner, 1):
             found[name if len(inner) == 1 else '%s_%d' % (name, number)] = (
                 below, 'W')
@@ -46,7 +49,7 @@ def normalize(layer, params=None, g='norm', train_g=False, eps=1e-6):
     known = matrices(layer)
     if params is None:
         params = list(known)
-    elif isinstance(params, str) or not all(
+    elif not isinstance(params, (list, tuple)) or not all(
             isinstance(name, str) for name in params):
         raise TypeError('%s: params is a list of names, such as %r, got %r'
                         % (describe(layer), list(known)[:1], params))
@@ -58,25 +61,31 @@ def normalize(layer, params=None, g='norm', train_g=False, eps=1e-6):
     if not params:
         raise ValueError('%s: there is nothing to normalize: params is empty'
                          % describe(layer))
-    made = []
-    for name in params:
-        holder, attribute = known[name]
-        record = checked_record(holder, attribute, None, g, eps)
-        record.label = name
-        made.append(record)
-    shared = made[0].gain
-    if shared is not None and len(made) > 1 and not shared.is_free:
+    params = list(OrderedDict.fromkeys(params))
+    gain = as_gain(layer, g)
+    if gain is not None and len(params) > 1 and not gain.is_free:
         raise ValueError('%s: one g cannot serve %d matrices: give an '
                          'initializer, or name one matrix in params'
-                         % (describe(layer), len(made)))
-    put_all(made, train_g)
-    if isinstance(layer, CustomRecurrentLayer):
+                         % (describe(layer), len(params)))
+    inside = isinstance(layer, CustomRecurrentLayer)
+    made = []
+    try:
+        for name in params:
+            holder, attribute = known[name]
+            made.append(checked_record(holder, attribute, None, gain, eps))
+            made[-1].label = name
+        put_all(made, train_g)
+    except (TypeError, ValueError) as error:
+        if not inside:
+            raise
+        # users may not know of the layer that the message names
+        raise type(error)('%s: %s' % (describe(layer), error))
+    if inside:
         for record in made:  # under the names that users know
-            for kind in ('', 'g_', 's_'):
-                inner = '%s%s' % (kind, record.name)
-                if hasattr(record.layer, inner):
-                    setattr(layer, kind + record.label,
-                            getattr(record.layer, inner))
+            for form in ('%s', '%s_param', 'g_%s', 's_%s'):
+                if hasattr(record.layer, form % record.name):
+                    setattr(layer, form % record.label,
+                            getattr(record.layer, form % record.name))
         layer.get_output_for = OutsideScan(layer)
     return layer
 
@@ -93,6 +102,8 @@ class OutsideScan(object):
 
     def __call__(self, inputs, **kwargs):
         layer = self.layer
+        # not for the nets inside: initialization leaves these as they are
+        kwargs.pop('init', None)
         inner = [below for below in get_all_layers(
             [layer.input_to_hidden, layer.hidden_to_hidden])
             if records(below)]

@@ -142,8 +142,7 @@ def test_eps_keeps_the_precision_of_V():
 
 
 @each_shape
-def test_agrees_with_torch(shape, layout, axes):
-    torch = pytest.importorskip('torch')
+def test_agrees_with_torch(shape, layout, axes, torch):
     if layout.position_axes:
         pytest.skip('torch has one norm per filter, not per position')
     rng = np.random.RandomState(4)
