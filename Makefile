@@ -47,7 +47,7 @@ test-slow: $(READY)
 test-all: test test-slow
 
 test-torch: $(READY)
-	$(BIN)/python -m pip install --quiet --constraint requirements.txt '.[torch]'
+	$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[torch]'
 	$(EXPORT) $(BIN)/$(PYTEST) -m torch
 
 bench: $(READY)

@@ -16,7 +16,8 @@ try:
     from torch import nn
     from torch.nn.utils.parametrizations import weight_norm as torch_norm
 except ImportError:
-    sys.exit("this example needs PyTorch: pip install 'wnorm[torch]'")
+    sys.exit("this example needs PyTorch: pip install "
+             "'wnorm[torch,examples]'")
 
 import lasagne
 import numpy as np

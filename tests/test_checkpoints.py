@@ -1,4 +1,5 @@
 """save and load."""
+import io
 import json
 import os
 import signal
@@ -20,7 +21,9 @@ from lasagne.layers import (
     RecurrentLayer, dnn, get_all_layers, get_all_param_values, get_all_params,
     get_output)
 from lasagne.nonlinearities import tanh
+from theano.sandbox.rng_mrg import MRG_RandomStreams
 
+import wnorm
 from layouts import every_layout
 from wnorm import Gain, WeightNormLayer, normalize_param, weight_norm
 from wnorm.checkpoints import load, save
@@ -1040,9 +1043,51 @@ def test_positional_that_does_not_fit(path):
         'arr_2, DenseLayer_1/g: shape (4,) in the file, (3,) in the network']
     # a plain network's that its gain cannot hold
     save_positional(randomize(dense()), path)
-    assert 'cannot be written with g=None' in refused(
-        weight_norm(dense(), eps=0., g=Gain(1., per='layer')), path
-    ).replace('g, one per layer', 'g=None')
+    assert 'cannot be written with g, one per layer' in refused(
+        weight_norm(dense(), eps=0., g=Gain(1., per='layer')), path)
+
+
+def test_positional_without_gains_to_tell_by(tmp_path):
+    path = tmp_path / 'net.npz'
+    save_positional(randomize(dense()), path)
+    report = load(weight_norm(dense(), g=None), path)
+    assert 'taken for one of this normalized network' in str(report)
+
+
+def test_keys_that_no_file_can_have(tmp_path):
+    inner = [DenseLayer(InputLayer((None, 3)), 3) for _ in range(2)]
+    rnn = CustomRecurrentLayer(InputLayer((None, 2, 3)), *inner)
+    for net in (dense(name='a\0b'), DenseLayer(
+            rnn, 4, name='CustomRecurrentLayer_1/DenseLayer_1')):
+        with pytest.raises(ValueError, match='give it another name'):
+            save(net, tmp_path / 'net.npz')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nowhere'):
+        save(dense(), tmp_path / 'nowhere' / 'net.npz')
+
+
+def test_saving_draws_no_random_numbers(tmp_path):
+    noise = MRG_RandomStreams(1).normal((3,))
+    net = weight_norm(dense(), g=T.ones(3) + noise)
+    state = [leaf for leaf in theano.gof.graph.inputs([noise])
+             if isinstance(leaf, theano.compile.SharedVariable)][0]
+    before = state.get_value()
+    save(net, tmp_path / 'net.npz')
+    wnorm.summary(net, file=io.StringIO())
+    assert (state.get_value() == before).all()
+    load(net, tmp_path / 'net.npz')
+
+
+def test_a_header_nested_too_deeply(tmp_path):
+    path = tmp_path / 'net.npz'
+    header = ('-' * 9000 + '1').encode()
+    with zipfile.ZipFile(str(path), 'w') as archive:
+        archive.writestr('format.npy', b'\x93NUMPY\x01\x00' + len(
+            header).to_bytes(2, 'little') + header)
+    assert 'format is damaged' in refused(dense(), path)
 
 
 # --- hostile files -----------------------------------------------------------

@@ -171,22 +171,37 @@ def test_every_form_of_g(case, g, floatX):
 def test_formula_of_groups_and_positions():
     d = dense()
     V = d.W.get_value()
-    weight_norm(d, g=Gain(np.array([2., 3.]), per=2, exp=True), eps=.5)
     w = LOCAL.layer()
     U = w.W.get_value()
     l = weight_norm(w, g='norm')
     l.g.set_value(rng().randn(*l.g.get_value().shape))
     fold(l)
     norm = np.sqrt(1e-6 + np.sum(U ** 2, axis=(1, 2, 3), keepdims=True))
-    g = l_g = rng().randn(*[n for i, n in enumerate(U.shape)
-                            if i not in (1, 2, 3)])
+    g = rng().randn(*[n for i, n in enumerate(U.shape)
+                      if i not in (1, 2, 3)])
     close(w.W.get_value(), g[:, None, None, None] * U / norm)
-    assert l_g.shape == (U.shape[0],) + U.shape[-2:]
     top = WeightNormLayer(dense(W=V, b=None, nonlinearity=None),
                           g=Gain(np.array([2., 3.]), per=2, exp=True), eps=.5)
     fold(top)
     close(top.input_layer.W.get_value(), np.array([2., 2., 3., 3.]) * V /
           np.sqrt(.5 + np.sum(V ** 2, axis=0)))
+
+
+def test_one_direction_in_different_forms():
+    # is not taken for one weight
+    one = dense()
+    V = one.W.get_value()
+    net = ConcatLayer([weight_norm(one, eps=1e-6)] + [
+        weight_norm(DenseLayer(one.input_layer, 4, W=one.W_param), **options)
+        for options in (dict(eps=.5), dict(g='exp'), dict(g=None))])
+    net.input_layers[2].g_param.set_value(np.full(4, .7))
+    fold(net)
+    norm2 = np.sum(V ** 2, axis=0)
+    for layer, expected in zip(net.input_layers, (
+            V / np.sqrt(1e-6 + norm2), V / np.sqrt(.5 + norm2),
+            np.exp(.7) * V / np.sqrt(1e-6 + norm2),
+            V / np.sqrt(1e-6 + norm2))):
+        close(layer.input_layer.W.get_value(), expected)
 
 
 @pytest.mark.parametrize('size', [1e-300, 1e-200, 1e200, 1e307])

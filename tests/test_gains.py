@@ -427,6 +427,11 @@ def test_an_expression_is_not_updated(per, shape, exp):
 
 # --- repr --------------------------------------------------------------------
 
+def test_no_gain_is_no_form():
+    with pytest.raises(TypeError, match='g=None'):
+        Gain(None)
+
+
 def test_repr():
     for gain, text in ((Gain(), 'Gain()'), (Gain('norm'), "'norm'"),
                        (Gain(exp=True), "'exp'"), (Gain(2.), 'Gain(2.0)'),

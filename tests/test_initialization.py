@@ -8,7 +8,7 @@ import theano
 import theano.tensor as T
 from lasagne.init import Constant
 from lasagne.layers import (
-    ConcatLayer, DenseLayer, DropoutLayer, ElemwiseSumLayer, InputLayer,
+    ConcatLayer, CustomRecurrentLayer, DenseLayer, DropoutLayer, ElemwiseSumLayer, InputLayer,
     Layer, NINLayer, NonlinearityLayer, dnn, get_all_layers, get_all_params,
     get_output)
 from lasagne.nonlinearities import identity, rectify, tanh
@@ -538,6 +538,54 @@ def test_input_in_the_middle_of_the_network():
     assert [p for p, _ in updates] == sum([[n.b, n.g] for n in top], [])
 
 
+def test_layers_that_are_given_take_no_part():
+    # nor does what an earlier pass has left there
+    l = net(4, 3)
+    hidden, x = get_all_layers(l)[2], T.matrix()
+    get_output(l, x, init=True)
+    updates = init_updates(l, {hidden: x})
+    assert [param for param, _ in updates] == [l.b, l.g]
+
+
+def test_an_input_below_the_normalization():
+    # is not what it will be: its g changes in the same pass
+    below = DenseLayer(InputLayer((None, 5), T.matrix()), 4, name='below')
+    wrapped = weight_norm(below)
+    for top in (DenseLayer(below, 3), ConcatLayer([wrapped, below])):
+        if isinstance(top, ConcatLayer):
+            top = DenseLayer(top, 3)
+        refused(ValueError, "DenseLayer 'below'.* below its weight",
+                [wrapped, weight_norm(top)], batch())
+    wrapped = weight_norm(DenseLayer(below.input_layer, 4, W=below.W_param),
+                          g=None)
+    top = weight_norm(DenseLayer(wrapped.input_layer, 3))
+    initialize([wrapped, top], batch())
+    np.testing.assert_allclose(preactivations(top, batch())[0].std(axis=0), 1)
+
+
+def test_normalized_layers_inside_a_recurrent_one():
+    # stay as they are
+    def inner(n):
+        return weight_norm(DenseLayer(InputLayer((None, n)), 3))
+
+    l = CustomRecurrentLayer(InputLayer((None, 4, 5), T.tensor3()), inner(5),
+                             inner(3))
+    before = values(l)
+    top = weight_norm(DenseLayer(l, 2, nonlinearity=None))
+    X = rng().randn(20, 4, 5).astype(theano.config.floatX)
+    report = initialize(top, X)
+    out = get_output(top, X).eval()
+    np.testing.assert_allclose(out.mean(axis=0), 0, atol=1e-10)
+    np.testing.assert_allclose(out.std(axis=0), 1)
+    for old, new in zip(before, values(l)):
+        np.testing.assert_array_equal(old, new)
+    note, = report.notes
+    assert 'CustomRecurrentLayer' in note and 'W of DenseLayer' in note
+    assert not hasattr(l.input_to_hidden, 'init_updates')
+    assert 'get_output_for' not in vars(l)
+
+
+@pytest.mark.slow
 def test_in_c(monkeypatch, floatX):
     # optimized and compiled, as users run it
     monkeypatch.setattr(theano.compile.mode, 'instantiated_default_mode',

@@ -665,6 +665,39 @@ def test_layer_without_W(wrapper):
 
 
 @both
+def test_folded(wrapper):
+    l = weight_norm(dense(name='fc'))
+    wnorm.fold(l)
+    refused(ValueError, 'wrap the layer below', l, wrapper)
+
+
+@both
+def test_refused_before_random_numbers_are_drawn(wrapper):
+    layers = [dense(W=Constant(1.), b=None, nonlinearity=None),
+              dense(W=np.full((5, 4), np.nan), b=None, nonlinearity=None)]
+    state = lasagne.random.get_rng().get_state()[1].copy()
+    for layer, options in zip(layers, (
+            dict(g=Normal(.1), W=np.zeros((1, 1))),
+            dict(b=Normal(.1), g='norm'))):
+        refused(ValueError, 'W ', layer, wrapper, **options)
+        assert (lasagne.random.get_rng().get_state()[1] == state).all()
+
+
+@both
+def test_values_that_floatX_cannot_hold(wrapper, floatX):
+    if floatX == 'float32':
+        refused(ValueError, 'infinity in float32', wrapper=wrapper,
+                b=np.full(4, 1e39))
+        refused(ValueError, 'infinity in float32', wrapper=wrapper,
+                W=np.full((5, 4), 1e39))
+
+
+@both
+def test_initializer_that_returns_an_initializer(wrapper):
+    refused(TypeError, 'W must be', wrapper=wrapper, W=lambda shape: Constant)
+
+
+@both
 def test_no_layer(wrapper):
     for thing in (None, (None, 5), [dense()], T.matrix()):
         with pytest.raises(TypeError, match='takes a Lasagne layer'):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import theano
 import theano.tensor as T
-from lasagne.init import Constant
+from lasagne.init import Constant, Normal
 from lasagne.layers import (
     ConcatLayer, DenseLayer, DimshuffleLayer, DropoutLayer, ElemwiseSumLayer,
     GaussianNoiseLayer, InputLayer, Layer, MergeLayer, NINLayer,
@@ -741,24 +741,12 @@ def test_input_that_is_not_per_example():
 
 # --- mean-only batch normalization -----------------------------------------
 
-class KeepsItsMean(MeanOnlyBatchNormLayer):
-    """As mean_only_batch_norm, whichever hooks that has."""
-
-    def initial_values(self, mean, std, degenerate):
-        scale, updates = super(KeepsItsMean, self).initial_values(
-            mean, std, degenerate)
-        return scale, [(param, value) for param, value in updates
-                       if param is not self.b]
-
-    def statistics_updates(self, mean, scale):
-        return [(self.mean, self._like(self.mean, mean * scale))]
-
-
 @pytest.mark.parametrize('weight', [True, False])
 def test_running_mean(weight):
     l = net(4)
-    l = KeepsItsMean(DenseLayer(l, 3, nonlinearity=None, b=None), b=data(3)[
-        :, 0], nonlinearity=rectify, weight_norm=weight)
+    l = MeanOnlyBatchNormLayer(
+        DenseLayer(l, 3, nonlinearity=None, b=None), b=data(3)[:, 0],
+        nonlinearity=rectify, weight_norm=weight)
     l = weight_norm(DenseLayer(l, 2))
     X = data() + 1.
     b = get_all_layers(l)[4].b.get_value()
@@ -777,9 +765,50 @@ def test_running_mean(weight):
         l.input_layer, X, deterministic=True).eval().std(axis=0), 1)
 
 
+@pytest.mark.parametrize('untied', [True, False])
+def test_running_mean_above_a_bias(untied):
+    # that the layer below has kept
+    l = dnn.Conv2DDNNLayer(InputLayer((None, 2, 4, 4)), 3, 3, b=Normal(1.),
+                           untie_biases=untied, nonlinearity=None)
+    l = MeanOnlyBatchNormLayer(l)
+    X = data(40, 2, 4, 4)
+    initialize(l, parts(X))
+    t = get_output(l.input_layer, X).eval()
+    np.testing.assert_allclose(l.mean.get_value(), t.mean(axis=(0, 2, 3)))
+
+
+def test_running_mean_that_is_an_expression():
+    mean = theano.shared(data(3)[:, 0])
+    l = MeanOnlyBatchNormLayer(DenseLayer(
+        InputLayer((None, 5)), 3, nonlinearity=None, b=None), mean=2 * mean)
+    initialize(l, parts(data()))
+    np.testing.assert_array_equal(mean.get_value(), data(3)[:, 0])
+
+
+def test_running_mean_of_two_layers():
+    mean = theano.shared(np.zeros(3))
+    l = InputLayer((None, 5))
+    l = ConcatLayer([MeanOnlyBatchNormLayer(DenseLayer(
+        l, 3, nonlinearity=None, b=None, name=name), mean=mean)
+        for name in ('one', 'two')])
+    with pytest.raises(ValueError, match="DenseLayer 'two'.* shares"):
+        initialize(l, parts(data()))
+
+
+def test_dictionaries_in_any_order():
+    a, b = [InputLayer((None, 5), T.matrix(name), name=name) for name in 'ab']
+    l = weight_norm(DenseLayer(ConcatLayer([a, b]), 3, nonlinearity=None))
+    A, B = data(), np.exp(data()) + 1
+    initialize(l, [{a: A[:20], b: B[:20]}, {b: B[20:], a: A[20:]}])
+    out = get_output(l, {a: A, b: B}).eval()
+    np.testing.assert_allclose(out.mean(axis=0), 0, atol=1e-10)
+    np.testing.assert_allclose(out.std(axis=0), 1)
+
+
 def test_one_batch_reports_what_it_computes():
-    l = KeepsItsMean(DenseLayer(InputLayer((None, 5)), 3, nonlinearity=None,
-                                b=None), b=data(3)[:, 0])
+    l = MeanOnlyBatchNormLayer(
+        DenseLayer(InputLayer((None, 5)), 3, nonlinearity=None, b=None),
+        b=data(3)[:, 0])
     report = initialize(l, data())
     np.testing.assert_allclose(report[0].mean_after, l.b.get_value())
     np.testing.assert_allclose(report[0].std_after, 1)

@@ -138,6 +138,17 @@ def test_running_mean_in_c():
         np.testing.assert_allclose(l.mean.get_value(), expected)
 
 
+def test_running_mean_that_is_an_expression():
+    l = mean_only_batch_norm(dense(), mean=2 * theano.shared(np.ones(4)))
+    data = rng().randn(8, 5)
+    t = data.dot(l.input_layer.W.eval())
+    np.testing.assert_allclose(run(l, data), np.maximum(
+        t - t.mean(axis=0), 0), atol=1e-12)
+    assert not hasattr(l, 'bn_updates')
+    np.testing.assert_allclose(run(l, data, deterministic=True),
+                               np.maximum(t - 2, 0))
+
+
 def test_keywords_of_lasagne_s_batch_norm():
     l = mean_only_batch_norm(dense())
     randomize(l)
@@ -269,7 +280,8 @@ def test_bad_arguments():
     refused(TypeError, 'weight_norm=True', weight_norm=False, g=Constant(1.))
     refused(TypeError, 'weight_norm=True', weight_norm=False,
             W=lasagne.init.Normal())
-    refused(TypeError, "unknown keyword 'beta'", beta=None)
+    refused(TypeError, 'weight_norm=True', weight_norm=False, train_g=True)
+    refused(TypeError, "unknown keyword 'alfa'. Did you mean 'alpha'", alfa=.2)
 
 
 def test_twice():

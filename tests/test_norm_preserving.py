@@ -454,6 +454,20 @@ def compiled(inputs, outputs):
     return theano.function(inputs, outputs, mode=theano.Mode('py', None))
 
 
+def test_a_net_that_was_folded_and_normalized_again():
+    # the identities that fold leaves are not in the way
+    l = DenseLayer(InputLayer((None, 8)), 8, nonlinearity=None)
+    for _ in range(3):
+        branch = DenseLayer(DenseLayer(l, 8), 8, nonlinearity=None)
+        l = ElemwiseSumLayer([l, branch])
+    net = wnorm.weight_norm_network(l)
+    expected = [row[2:] for row in initialize_norm_preserving(net)]
+    assert [row[0] for row in expected].count('last in branch') == 3
+    wnorm.fold(net)
+    net = wnorm.weight_norm_network(net)
+    assert [row[2:] for row in initialize_norm_preserving(net)] == expected
+
+
 def test_200_layers(floatX):
     l = InputLayer((None, 128), T.matrix())
     x, layers = l.input_var, []

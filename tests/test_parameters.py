@@ -8,7 +8,7 @@ import pytest
 import theano
 import theano.tensor as T
 from lasagne.init import Constant, Normal
-from lasagne.layers import (InputLayer, Layer, LSTMLayer,
+from lasagne.layers import (DenseLayer, InputLayer, Layer, LSTMLayer,
                             RecurrentLayer, get_all_params,
                             get_all_param_values, get_output,
                             set_all_param_values)
@@ -344,6 +344,23 @@ def test_shared_by_two_layers():
     g.set_value(np.arange(3.))
     np.testing.assert_array_equal(one.key.eval(), two.key.eval())
     assert get_all_params([one, two]).count(g) == 1
+
+
+def test_norms_are_relative_to_each_filter():
+    V = np.ones((5, 4))
+    V[:, 1] = 1e-200
+    l = normalize_param(DenseLayer(InputLayer((None, 5)), 4, W=V), eps=0.)
+    np.testing.assert_allclose(l.W.eval(), V)
+    np.testing.assert_allclose(l.g_W.get_value(), np.sqrt(5) * V[0])
+
+
+def test_attributes_that_would_be_overwritten():
+    for name in ('W_param', 'g_W', 's_W'):
+        l = DenseLayer(InputLayer((None, 5)), 4)
+        setattr(l, name, 1)
+        with pytest.raises(ValueError, match='DenseLayer.* ' + name):
+            normalize_param(l, 'W')
+        assert getattr(l, name) == 1 and l.get_params()[0] is l.W
 
 
 # --- bad input: an error, and nothing has changed ----------------------------

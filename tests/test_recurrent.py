@@ -580,4 +580,4 @@ def test_nothing_to_normalize():
     layer = CustomRecurrentLayer(
         InputLayer((BATCH, STEPS, UNITS)), *[
             NonlinearityLayer(InputLayer((None, UNITS))) for _ in range(2)])
-    refused(ValueError, 'has no weight W to normalize', layer)
+    refused(ValueError, 'has no weight to normalize', layer)

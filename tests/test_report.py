@@ -124,6 +124,13 @@ def test_plot():
     assert report.plot(ax) is ax and len(ax.lines) == 4
 
 
+def test_plot_on_something_else():
+    l = weight_norm(DenseLayer(InputLayer((None, 5)), 3))
+    report = initialize(l, np.random.RandomState(0).randn(20, 5))
+    with pytest.raises(TypeError, match='axes of a figure'):
+        report.plot(5)
+
+
 def test_plot_of_nothing():
     with pytest.raises(ValueError, match='nothing to draw'):
         Report((), ['a note']).plot()

@@ -15,7 +15,7 @@ from theano.compile import SharedVariable
 
 from .initialization import all_layers
 from .layers import WeightNormLayer
-from .naming import describe
+from .naming import describe, table
 from .parameters import all_records, records, value_of, with_inner_layers
 from .recurrent import OutsideScan
 
@@ -82,10 +82,7 @@ class FoldReport(tuple):
             rows.append((describe(row.layer), ', '.join(row.params), {
                 None: 'folded', ALREADY: ALREADY}.get(
                     row.reason, 'not folded: %s' % row.reason)))
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        return '\n'.join('  '.join(
-            cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-            for row in rows)
+        return table(rows)
 
     __repr__ = __str__
 

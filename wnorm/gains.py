@@ -77,6 +77,9 @@ class Gain(object):
         if isinstance(init, str) and init != 'norm':
             raise ValueError("the initial values of g are numbers or 'norm', "
                              'got %r' % init)
+        if init is None:
+            raise TypeError('a Gain has initial values, got None. For no '
+                            'gain: g=None')
         if isinstance(per, bool) or not isinstance(
                 per, (str, numbers.Integral)):
             raise TypeError('%s, got %r' % (PER, per))
@@ -104,9 +107,12 @@ class Gain(object):
         return 's' if self.exp else 'g'
 
     def __repr__(self):
+        init = self.init.val if isinstance(self.init, Constant) else self.init
         words = []
-        if self.is_norm or isinstance(self.init, numbers.Real):
-            words.append(repr(self.init))
+        if self.is_norm or isinstance(init, numbers.Real):
+            words += [repr(init)] * (init != 1)
+        else:
+            words.append(getattr(init, 'name', None) or type(init).__name__)
         if self.per != 'filter':
             words.append('per=%r' % self.per)
         if self.exp:
@@ -274,12 +280,16 @@ def check_param(layer, name, spec, shape):
         check_numbers(what, spec)
 
 
-def check_numbers(what, array):
+def check_numbers(what, array, dtype=None):
+    """Refuse what is not finite as `dtype`, floatX if left out."""
     if array.dtype.kind not in 'biuf':
         raise TypeError('%s has dtype %s, must be real numbers'
                         % (what, array.dtype))
+    with np.errstate(over='ignore', under='ignore'):
+        array = array.astype(dtype or theano.config.floatX)
     if not np.isfinite(array).all():
-        raise ValueError('%s contains NaN or infinity' % what)
+        raise ValueError('%s contains NaN or infinity in %s'
+                         % (what, array.dtype))
 
 
 def draw_param(layer, name, spec, shape):

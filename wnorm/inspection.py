@@ -4,7 +4,9 @@ from lasagne.layers import get_all_params
 from theano.compile import SharedVariable
 
 from .initialization import all_layers
+from .naming import table
 from .parameters import all_records, records, value_of
+from .report import new_axes
 
 __all__ = ['plot_gains', 'summary']
 
@@ -77,12 +79,7 @@ def summary(layer_or_layers, file=None):
     rows.append(('total', '') + _numbers(
         lambda **tags: get_all_params(net, **tags)))
     rows = [row + ('',) * (len(HEAD) - len(row)) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows:
-        print('  '.join(
-            cell.rjust(width) if column in NUMBERS else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip(), file=file)
+    print(table(rows, NUMBERS), file=file)
 
 
 def plot_gains(layer_or_layers, ax=None):
@@ -118,8 +115,7 @@ def plot_gains(layer_or_layers, ax=None):
     Notes
     -----
     There is no box for a g of None, nor for what depends on variables that
-    have no value. Nothing is shown or saved: ``ax.figure.savefig(path)``, or
-    ``matplotlib.pyplot.show()``.
+    have no value. Nothing is shown or saved: ``ax.figure.savefig(path)``.
 
     See Also
     --------
@@ -141,13 +137,7 @@ def plot_gains(layer_or_layers, ax=None):
         raise ValueError('there are no gains to draw: no layer of this '
                          'network is weight-normalized')
     if ax is None:
-        try:
-            from matplotlib import pyplot
-        except ImportError as error:
-            raise ImportError("plot_gains needs matplotlib: pip install "
-                              "'wnorm[examples]' (%s)" % error)
-        ax = pyplot.subplots(figsize=(max(6.4, .5 * len(found)), 4.8),
-                             constrained_layout=True)[1]
+        ax = new_axes((max(6.4, .5 * len(found)), 4.8))
     elif not hasattr(ax, 'boxplot'):
         raise TypeError('ax must be the axes of a figure of matplotlib, got '
                         '%r' % (ax,))

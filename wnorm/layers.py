@@ -5,7 +5,7 @@ import lasagne
 import numpy as np
 import theano
 import theano.tensor as T
-from lasagne.layers import Layer
+from lasagne.layers import CustomRecurrentLayer, Layer
 from lasagne.nonlinearities import identity
 from theano.compile import SharedVariable
 
@@ -179,6 +179,9 @@ class WeightNormLayer(Layer):
     >>> WeightNormLayer(l, train_g=True)
     WeightNormLayer(DenseLayer (None, 5), train_g=True)
     """
+    #: What weight_norm and the like take beside the layer.
+    options = OPTIONS
+
     #: Whether it is but the identity that :func:`wnorm.fold` left over.
     folded = False
 
@@ -189,7 +192,7 @@ class WeightNormLayer(Layer):
                  g=lasagne.init.Constant(1.), W=KEEP_W, train_g=False,
                  init_stdv=1., nonlinearity=relu, eps=1e-6, **kwargs):
         check_wrappable(incoming)
-        check_keywords(incoming, kwargs, ['name'])
+        check_keywords(incoming, kwargs, ['name'], self.options)
         layout = self.find_layout(incoming)
         V = incoming.W
         num_filters = count_filters(incoming, V, layout)
@@ -203,15 +206,19 @@ class WeightNormLayer(Layer):
             gain.check(incoming, num_filters)
         b_shape = bias_shape(incoming, num_filters)
         check_param(incoming, 'b', b, b_shape)
+        if W is not KEEP_W:
+            check_W(incoming, W)
         self._check(incoming, num_filters)
         record = NormalizedParam(incoming, 'W', layout, eps, num_filters,
                                  gain)
+        norm = gain is not None and gain.is_norm  # that of V
+        g = record.draw() if norm and W is KEEP_W else None
         # only now may initializers draw random numbers, V's last
         b = draw_param(incoming, 'b', b, b_shape)
-        norm = gain is not None and gain.is_norm  # that of V
-        g = None if norm else record.draw()
+        if not norm:
+            g = record.draw()
         new_V = None if W is KEEP_W else draw(incoming, W)
-        if norm:
+        if norm and new_V is not None:
             g = record.draw(new_V)
 
         super(WeightNormLayer, self).__init__(incoming, **kwargs)
@@ -289,7 +296,7 @@ class WeightNormLayer(Layer):
     def changed(self):
         """Whether `b` or `g` have changed since :meth:`remember`."""
         return any(not np.array_equal(param.get_value(borrow=True),
-                                      self._known[name])
+                                      self._known.get(name))
                    for name, param in self._updatable().items())
 
     def _updatable(self):
@@ -452,7 +459,8 @@ def weight_norm(layer, **kwargs):
               W = g \frac{V}{\sqrt{\epsilon + \sum V^2}}
 
     Takes over the layer's nonlinearity :math:`\phi`, deletes its bias, and
-    puts one :class:`WeightNormLayer` on top, with a new bias.
+    puts one :class:`WeightNormLayer` on top, with a new bias. A layer with
+    several weights, such as an LSTM, has each of them normalized in itself.
 
     Parameters
     ----------
@@ -463,11 +471,19 @@ def weight_norm(layer, **kwargs):
         `b`, `g`, `W`, `train_g`, `init_stdv`, `nonlinearity` (instead of the
         layer's own), `eps` and `name`: see :class:`WeightNormLayer`.
 
+        For a layer with several weights: `g`, ``'norm'`` by default;
+        `train_g`; `eps`; and `params`, a list of the names of those to
+        normalize, all by default.
+
     Returns
     -------
     :class:`WeightNormLayer`
         On top of `layer`. The parameters of the two are, in this order, V
-        (the ``W`` of `layer`), b and g.
+        (the ``W`` of `layer`), b and g. Or `layer` itself, if it has several
+        weights: the gain of ``W_hid_to_cell`` is its parameter
+        ``g_W_hid_to_cell``, see :func:`normalize_param`; for
+        ``RecurrentLayer`` and ``CustomRecurrentLayer`` one of the layer
+        inside.
 
     Raises
     ------
@@ -478,8 +494,13 @@ def weight_norm(layer, **kwargs):
     -----
     Wrap each layer that has a ``W`` where it is made, the output layer
     included, then initialize with one batch of data: :func:`wnorm.initialize`.
-    The values of the layer's bias are lost; the new one is 0 unless `b` is
-    given.
+    The values of the layer's bias are lost, and the new one is 0 unless `b` is
+    given; but with ``g='norm'``, for a layer that is trained already, it has
+    the values and the shape of the old one.
+
+    Recurrent layers keep their biases, and data-dependent initialization
+    leaves them as they are. Their weights are normalized once per call, before
+    the loop over time.
 
     References
     ----------
@@ -499,8 +520,16 @@ def weight_norm(layer, **kwargs):
     [W, b, g, W, b, g]
     >>> get_all_params(l, trainable=True)
     [W, b, g, W, b]
+
+    >>> from lasagne.layers import LSTMLayer
+    >>> l = LSTMLayer(InputLayer((None, 7, 20)), 5)
+    >>> weight_norm(l, params=['W_hid_to_cell'], train_g=True) is l
+    True
+    >>> l.g_W_hid_to_cell in l.get_params(trainable=True)
+    True
     """
-    if isinstance(layer, Layer) and recurrent.matrices(layer):
+    if isinstance(layer, CustomRecurrentLayer) or (
+            isinstance(layer, Layer) and recurrent.matrices(layer)):
         check_keywords(layer, kwargs, recurrent.OPTIONS, recurrent.OPTIONS)
         return recurrent.normalize(layer, **kwargs)
     return wrap(WeightNormLayer, layer, kwargs)
@@ -508,14 +537,15 @@ def weight_norm(layer, **kwargs):
 
 def wrap(wrapper, layer, kwargs):
     """Put `wrapper`, a :class:`WeightNormLayer` class, around `layer`."""
+    check_wrappable(layer)
     own = getattr(layer, 'nonlinearity', None)
     options = dict(dict(nonlinearity=own), **kwargs)
     gain = as_gain(layer, kwargs.get('g'))
     if gain is not None and gain.is_norm and 'b' not in kwargs:
         # the function stays what it was, so its bias does
         b = getattr(layer, 'b', None)
-        options['b'] = b if b is None else value_of(
-            b, '%s: b' % describe(layer))
+        options['b'] = value_of(b, '%s: b' % describe(layer)) if isinstance(
+            b, theano.Variable) else None
     wrapped = wrapper(layer, **options)
     if own is not None:
         layer.nonlinearity = identity
@@ -534,6 +564,9 @@ def check_wrappable(layer):
     if not isinstance(layer, Layer):
         raise TypeError('weight normalization takes a Lasagne layer, got %r'
                         % (layer,))
+    if getattr(layer, 'folded', False):
+        raise ValueError('%s is what fold has left over: wrap the layer '
+                         'below, its input_layer' % describe(layer))
     if isinstance(layer, WeightNormLayer) or 'W' in records(layer):
         raise ValueError('%s is weight-normalized already: wrap a layer once'
                          % describe(layer))
@@ -599,14 +632,22 @@ def bias_shape(layer, num_filters):
 
 def draw(layer, W):
     """The array that the argument `W` puts into V."""
+    V = layer.W.get_value(borrow=True)
+    if callable(W):
+        W = W(V.shape)
+        check_W(layer, W, drawn=True)
+    return W.astype(V.dtype)
+
+
+def check_W(layer, W, drawn=False):
+    """Check what was given for `W`, or what an initializer has `drawn`."""
     what = '%s: W' % describe(layer)
-    V = layer.W
-    if not isinstance(V, SharedVariable):
+    if not isinstance(layer.W, SharedVariable):
         raise ValueError('%s cannot be set: the weight of this layer is an '
                          'expression. Leave W out' % what)
-    old = V.get_value(borrow=True)
-    if callable(W) and not isinstance(W, theano.Variable):
-        W = W(old.shape)
+    if callable(W) and not isinstance(W, theano.Variable) and not drawn:
+        return
+    old = layer.W.get_value(borrow=True)
     if not isinstance(W, np.ndarray):
         raise TypeError('%s must be an initializer or an array, got %r. '
                         'Give a shared variable to the layer itself'
@@ -614,13 +655,15 @@ def draw(layer, W):
     if W.shape != old.shape:
         raise ValueError('%s has shape %s, must have %s'
                          % (what, W.shape, old.shape))
-    check_numbers(what, W)
-    return W.astype(old.dtype)
+    check_numbers(what, W, old.dtype)
 
 
 def check_init_stdv(layer, init_stdv, num_filters):
     what = '%s: init_stdv' % describe(layer)
-    value = np.array(init_stdv)
+    try:
+        value = np.array(init_stdv)
+    except ValueError:  # lists of different lengths
+        value = np.array(None)
     if value.dtype.kind not in 'iuf':
         raise TypeError('%s must be a number or one per filter, got %r'
                         % (what, init_stdv))

@@ -54,7 +54,8 @@ class MeanOnlyBatchNormLayer(WeightNormLayer):
     Attributes
     ----------
     mean : Theano shared variable or expression
-        The running mean; neither trainable nor regularizable.
+        The running mean; neither trainable nor regularizable. An expression
+        is not updated.
 
     bn_updates : list of (shared variable, expression)
         The update of the running mean. Absent until the layer's output has
@@ -100,6 +101,8 @@ class MeanOnlyBatchNormLayer(WeightNormLayer):
     >>> MeanOnlyBatchNormLayer(l, train_g=True).get_params()
     [b, g, mean]
     """
+    options = WeightNormLayer.options + ['weight_norm', 'mean', 'alpha']
+
     def __init__(self, incoming, b=lasagne.init.Constant(0.),
                  g=DEFAULT_G, W=KEEP_W, train_g=False, init_stdv=1.,
                  nonlinearity=relu, eps=1e-6, weight_norm=True,
@@ -108,10 +111,11 @@ class MeanOnlyBatchNormLayer(WeightNormLayer):
         self.mean = mean
         self.alpha = alpha
         if not weight_norm:
-            if not (g is DEFAULT_G and W is KEEP_W):
-                raise TypeError('%s: g and W need weight_norm=True: without '
-                                'weight normalization its weight stays as it '
-                                'is' % describe(incoming))
+            if not ((g is None or g is DEFAULT_G) and W is KEEP_W and
+                    not train_g):
+                raise TypeError('%s: g, train_g and W need weight_norm=True: '
+                                'without weight normalization its weight '
+                                'stays as it is' % describe(incoming))
             g = None
         super(MeanOnlyBatchNormLayer, self).__init__(
             incoming, b, g, W, train_g, init_stdv, nonlinearity, eps, **kwargs)
@@ -144,7 +148,8 @@ class MeanOnlyBatchNormLayer(WeightNormLayer):
             batch_norm_update_averages = not deterministic
         batch_mean = T.mean(input, axis=self.axes_to_sum)
         mean = self.mean if batch_norm_use_averages else batch_mean
-        if batch_norm_update_averages:
+        if batch_norm_update_averages and isinstance(
+                self.mean, SharedVariable):
             # A variable with the same memory, of which the function contains
             # nothing but the default update.
             running = theano.clone(self.mean, share_inputs=False)

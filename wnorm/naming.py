@@ -1,4 +1,4 @@
-"""How a layer is called in messages: class, name and shape."""
+"""How a layer is called in messages, and how tables are printed."""
 import difflib
 
 
@@ -29,3 +29,12 @@ def suggest(name, known):
     """Such as `` Did you mean 'g'?``, or nothing if nothing is close."""
     close = difflib.get_close_matches(name, list(known), 1)
     return ' Did you mean %r?' % close[0] if close else ''
+
+
+def table(rows, right=()):
+    """Rows of text in columns; the columns `right` are flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return '\n'.join('  '.join(
+        cell.rjust(width) if column in right else cell.ljust(width)
+        for column, (cell, width) in enumerate(zip(row, widths))).rstrip()
+        for row in rows)

@@ -130,6 +130,7 @@ def weight_norm_network(layer_or_layers, where=None, **options):
                 recurrent.normalize(layer, names, **{
                     option: value for option, value in options.items()
                     if option in RECURRENT})
+        recurrent.outside_scan(net)  # those that share nets inside, too
         for layer in net:
             _relink(layer, wrappers)
     except BaseException:  # an interrupt too

@@ -14,7 +14,7 @@ from theano.compile import SharedVariable
 
 from .initialization import all_layers
 from .layers import WeightNormLayer
-from .naming import describe, suggest
+from .naming import describe, suggest, table
 from .parameters import all_records, value_of, with_inner_layers
 
 __all__ = ['LayerGain', 'NormPreservingReport', 'initialize_norm_preserving']
@@ -64,10 +64,7 @@ class NormPreservingReport(tuple):
             rows.append((name if wrapped else '%s.%s' % (name, row.name),
                          row.kind, str(row.fan_in), str(row.fan_out),
                          '%.3g' % row.gain, '%.4g' % row.g))
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        return '\n'.join('  '.join(
-            cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-            for row in rows)
+        return table(rows)
 
     __repr__ = __str__
 
@@ -220,7 +217,7 @@ def initialize_norm_preserving(layer_or_layers, V='orthogonal', gains=None):
         raise ValueError('no layer of this network is weight-normalized: '
                          'wrap its layers with weight_norm first (last layer: '
                          '%s)' % describe(layers[-1]))
-    if V not in DIRECTIONS:
+    if not isinstance(V, str) or V not in DIRECTIONS:
         raise ValueError('V must be one of %s, got %r.%s' % (
             ', '.join(map(repr, DIRECTIONS)), V,
             suggest(V, DIRECTIONS) if isinstance(V, str) else ''))
@@ -420,7 +417,8 @@ def _is_transparent(layer):
     """Whether a layer has one input and nothing that weighs it: dropout,
     pooling, reshaping, nonlinearities, batch normalization."""
     return (len(_below(layer)) == 1 and not _has_weights(layer) and
-            not isinstance(layer, (MergeLayer, WeightNormLayer)))
+            not isinstance(layer, MergeLayer) and
+            (not isinstance(layer, WeightNormLayer) or layer.folded))
 
 
 def _is_sum(layer):

@@ -88,9 +88,10 @@ class NormalizedParam(object):
         axes = self.layout.norm_axes(V.ndim)
         # relative to the largest entry, so that no square under- or overflows
         root = np.sqrt(self.eps)
-        unit = np.max(abs(V), initial=root) or 1.
-        norms = unit * np.sqrt((root / unit) ** 2 + np.sum(
-            np.square(V / unit), axis=axes))
+        unit = np.max(abs(V), axis=axes, keepdims=True, initial=root)
+        unit = np.where(unit == 0, 1, unit)
+        norms = np.squeeze(unit * np.sqrt((root / unit) ** 2 + np.sum(
+            np.square(V / unit), axis=axes, keepdims=True)), axes)
         kept = [axis for axis in range(V.ndim) if axis not in axes]
         order = [self.layout.filter_axis] + list(self.layout.position_axes)
         return norms.transpose([kept.index(axis % V.ndim) for axis in order])
@@ -144,7 +145,9 @@ def value_of(variable, what):
     if free:
         raise ValueError('%s depends on %s, so it has no value of its own'
                          % (what, ', '.join(map(str, free))))
-    return np.asarray(theano.function([], variable)())
+    # without the updates that random numbers bring along
+    return np.asarray(theano.function([], variable,
+                                      no_default_updates=True)())
 
 
 def add_param(layer, spec, shape, name, **tags):
@@ -278,6 +281,11 @@ def checked_record(layer, name, axis, g, eps):
         raise ValueError('%s: %s is a parameter of a layer inside: '
                          'weight_norm(layer, params=[%r])'
                          % (describe(layer), name, name))
+    for form in ('%s_param', 'g_%s', 's_%s'):
+        if hasattr(layer, form % name):
+            raise ValueError('%s has an attribute %s already, which would be '
+                             'overwritten: give it another name'
+                             % (describe(layer), form % name))
     layout = (filters.layout(layer, name) if axis is None else
               filters.declared(layer, name, axis))
     check_axes(layer, name, V, layout)

@@ -6,7 +6,7 @@ from lasagne.layers import CustomRecurrentLayer, get_all_layers
 from . import filters
 from .gains import as_gain
 from .naming import describe, suggest
-from .parameters import checked_record, put_all, records
+from .parameters import all_records, checked_record, put_all, records
 
 #: What weight_norm takes for such a layer.
 OPTIONS = ['g', 'train_g', 'eps', 'params']
@@ -47,6 +47,11 @@ def normalize(layer, params=None, g='norm', train_g=False, eps=1e-6):
     `layer`
     """
     known = matrices(layer)
+    if params is None and isinstance(layer, CustomRecurrentLayer):
+        for below in get_all_layers([layer.input_to_hidden,
+                                     layer.hidden_to_hidden]):
+            if hasattr(below, 'W'):
+                filters.layout(below)  # or it is refused
     if params is None:
         params = list(known)
     elif not isinstance(params, (list, tuple)) or not all(
@@ -58,6 +63,9 @@ def normalize(layer, params=None, g='norm', train_g=False, eps=1e-6):
             raise ValueError('%s has no matrix %r.%s It has %s' % (
                 describe(layer), name, suggest(name, known),
                 ', '.join(known)))
+    if not known:
+        raise ValueError('%s has no weight to normalize: no layer inside has '
+                         'one' % describe(layer))
     if not params:
         raise ValueError('%s: there is nothing to normalize: params is empty'
                          % describe(layer))
@@ -88,6 +96,14 @@ def normalize(layer, params=None, g='norm', train_g=False, eps=1e-6):
                             getattr(record.layer, form % record.name))
         layer.get_output_for = OutsideScan(layer)
     return layer
+
+
+def outside_scan(layers):
+    """Let recurrent layers with normalized weights inside take them from
+    outside the loop, and keep ``init=True`` from the nets inside."""
+    for layer in layers:
+        if isinstance(layer, CustomRecurrentLayer) and all_records([layer]):
+            layer.get_output_for = OutsideScan(layer)
 
 
 class OutsideScan(object):

@@ -3,7 +3,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from .naming import describe
+from .naming import describe, table
 
 __all__ = ['LayerReport', 'Report']
 
@@ -62,10 +62,7 @@ class Report(tuple):
                          self._range(row.mean_after, 6),
                          self._range(row.std_after),
                          str(int(np.sum(row.degenerate)))))
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        return ['  '.join(cell.ljust(width)
-                          for cell, width in zip(row, widths)).rstrip()
-                for row in rows]
+        return [table(rows)]
 
     def __str__(self):
         return '\n'.join((self._table() if self else []) + self.notes)
@@ -116,13 +113,10 @@ class Report(tuple):
             raise ValueError('there is nothing to draw: the report has no '
                              'rows')
         if ax is None:
-            try:
-                from matplotlib.figure import Figure
-            except ImportError:
-                raise ImportError('drawing a report needs matplotlib: pip '
-                                  "install 'wnorm[examples]'")
-            ax = Figure(figsize=(8, 1.5 + .5 * len(self)),
-                        layout='tight').add_subplot(1, 1, 1)
+            ax = new_axes((8, 1.5 + .5 * len(self)))
+        elif not hasattr(ax, 'plot'):
+            raise TypeError('ax must be the axes of a figure of matplotlib, '
+                            'got %r' % (ax,))
         for offset, color, label in ((-.18, 'C0', 'before'),
                                      (.18, 'C1', 'after')):
             x, y = [], []
@@ -141,3 +135,13 @@ class Report(tuple):
         ax.set_ylim(len(self) - .5, -.5)  # the input is on top
         ax.legend()
         return ax
+
+
+def new_axes(size):
+    """The axes of a new figure, which no window belongs to."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("a picture needs matplotlib: pip install "
+                          "'wnorm[examples]' (%s)" % error)
+    return Figure(figsize=size, constrained_layout=True).subplots()

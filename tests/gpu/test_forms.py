@@ -53,7 +53,7 @@ class Network(object):
             self.params = get_all_params(self.layer, trainable=True)
             for param in self.params:
                 value = random.randn(*param.get_value().shape)
-                param.set_value((.5 * value).astype(dtype))
+                param.set_value(np.asarray(.5 * value, dtype))
             self.y = get_output(self.layer)
             self.fixed = get_output(self.layer, deterministic=True)
             self.grads = T.grad(T.sqr(self.y).mean(), self.params)
@@ -62,6 +62,8 @@ class Network(object):
             theano.config.floatX = before
 
 
+@pytest.mark.filterwarnings(  # by Lasagne 0.1, where it unrolls
+    'ignore:stack.* interface is deprecated:DeprecationWarning')
 @pytest.mark.parametrize('name', list(NETS))
 def test_network(name):
     cpu, device = Network(name, 'float64'), Network(name, 'float32')

@@ -958,16 +958,39 @@ def test_both_kinds_of_entries():
 
 
 @pytest.mark.parametrize('form, message', [
-    (dict(g=None), 'g=None cannot hold gains of 1 .. 4'),
+    (dict(g=None), 'g=None cannot hold norms from 1 to 4'),
     (dict(g=Gain(per='layer')),
-     'one g for 4 filters cannot hold gains of 1 .. 4'),
-    (dict(g=Gain(per=2)), 'one g for 2 filters cannot hold gains of 1 .. 4'),
+     'g, one per layer cannot hold norms from 1 to 4'),
+    (dict(g=Gain(per=2)),
+     'g, one per group, 2 groups cannot hold norms from 1 to 4'),
 ])
 def test_gains_that_the_form_cannot_hold(form, message):
     g = np.array([[1.], [4.], [2.], [3.]])
     assert load_refused(wrapped(PAIRS[0], eps=0., **form), dict(GOOD, **{
         'fc.weight_g': g})) == [
         'DenseLayer (None, 4): %s, one per filter can' % message]
+
+
+@pytest.mark.parametrize('form, size', [
+    (dict(g=None), 1.), (dict(g=Gain(per='layer')), 3.),
+    (dict(g=Gain(per=2, exp=True)), 3.)])
+@pytest.mark.parametrize('normalized', [True, False])
+def test_filters_of_one_norm(form, size, normalized):
+    # which eps takes something away from
+    l = wrapped(PAIRS[0], **form)
+    V = rng().randn(4, 5)
+    W = size * V / np.sqrt(np.sum(V ** 2, axis=1, keepdims=True))
+    state = {'fc.bias': np.zeros(4)}
+    state.update({'fc.weight_g': size * np.ones((4, 1)), 'fc.weight_v': V}
+                 if normalized else {'fc.weight': W})
+    load_state_dict(l, state, ['fc'])
+    np.testing.assert_allclose(l.input_layer.W.eval(), W.T, rtol=1e-12)
+
+
+def test_module_without_torch_s_own():
+    assert wnorm.interop.torch.state_dict is state_dict
+    with pytest.raises(AttributeError, match='wnorm.interop.*jax'):
+        wnorm.interop.jax
 
 
 def test_gains_that_are_negative():
@@ -1078,4 +1101,4 @@ def test_example_without_torch(tmp_path):
         [str(tmp_path)] + os.environ.get('PYTHONPATH', '').split(os.pathsep)))
     assert run.returncode == 1 and run.stdout == ''
     assert run.stderr.strip() == ("this example needs PyTorch: pip install "
-                                  "'wnorm[torch]'")
+                                  "'wnorm[torch,examples]'")

@@ -94,6 +94,7 @@ def test_optimizer(name, excluding):
     nets.check(training, reference, 1e-8, 20, same_state=False)
 
 
+@pytest.mark.slow
 @with_and_without
 @pytest.mark.parametrize('name', list(RULES))
 def test_optimizer_float32(name, excluding):
@@ -157,6 +158,7 @@ def test_regularizer(penalty, name, excluding):
         assert counts(training.function) == LEFT[penalty]
 
 
+@pytest.mark.slow
 @with_and_without
 @pytest.mark.parametrize('penalty', list(PENALTIES))
 def test_regularizer_float32(penalty, excluding):
@@ -313,6 +315,7 @@ def debug_mode(**kwargs):
     return mode.excluding(*theano.config.optimizer_excluding.split(':'))
 
 
+@pytest.mark.slow
 def test_debug_mode():
     # that each rewrite leaves the values, and each Op its inputs, alone
     training = Training(NETS['dense'], RULES['adam'], mode=debug_mode(

@@ -39,7 +39,10 @@ def write(path, arrays):
     path = os.path.realpath(path)  # a link stays one
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(errno.EINVAL, 'no regular file', path)
-    part = os.path.join(os.path.dirname(path),
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, 'no such folder', folder)
+    part = os.path.join(folder,
                         '.wnorm-%s.part' % uuid.uuid4().hex)
     try:
         with open(part, 'xb') as file:
@@ -109,7 +112,11 @@ class _File(object):
                 if version != (1, 0):  # longer headers, which no number needs
                     raise ValueError('version %d.%d of the npy format'
                                      % version)
-                shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+                try:
+                    shape, _, dtype = np.lib.format.read_array_header_1_0(
+                        member)
+                except MemoryError:  # of Python's parser: a header is short
+                    raise ValueError('its header is nested too deeply')
                 if any(n < 0 for n in shape):
                     raise ValueError('shape %s' % (shape,))
                 start = member.tell()

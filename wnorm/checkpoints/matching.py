@@ -264,7 +264,7 @@ def _to_plain(plan, ours, theirs, name, form):
 
 def _drop_bias(plan, key, ours, array):
     """A bias of the file for a layer without: only if it is 0."""
-    filters = ours.layer.output_shape[1:]
+    filters = ours.layer.output_shape[1:] or (1,)
     # else it may be of any size
     small = np.prod(array.shape, dtype=float) <= max(
         np.prod([n or 1 for n in filters], dtype=float), filters[-1] or 1)
@@ -308,6 +308,11 @@ def match_positions(plan, file, layer_or_layers):
     if not all(fit):
         return
     if order is params:
+        if len(plain) == len(params) and any(
+                entry.forms for entry in plan.entries):
+            plan.converted.append(
+                "there are no gains by which to tell a plain network's file: "
+                'taken for one of this normalized network')
         for array, param in zip(arrays, params):
             plan.assign(keys[param], param, array.read())
         return

@@ -120,14 +120,14 @@ def entries_of(layer_or_layers):
                 if is_shared(slot))
     keys = set()
     for entry in entries:
+        if entry.key in keys or '\0' in entry.key:
+            raise ValueError('%s: %r cannot be its key in a file%s: give it '
+                             'another name' % (
+                                 describe(entry.layer), entry.key,
+                                 ', another layer has it'
+                                 if entry.key in keys else ''))
+        keys.add(entry.key)
         entry.add_leaves(known)
-        for name in entry.slots:
-            key = '%s/%s' % (entry.key, name)
-            if key in keys:
-                raise ValueError('%s: another layer has a parameter %s too: '
-                                 'give it another name'
-                                 % (describe(entry.layer), key))
-            keys.add(key)
     return entries
 
 
@@ -193,7 +193,8 @@ def evaluate(expressions, values=()):
         return [None] * len(expressions)
     leaves = set(leaves_of(closed))
     # used once: not worth a compiler
-    found = theano.function([], closed, mode='FAST_COMPILE', givens=[
+    found = theano.function([], closed, mode='FAST_COMPILE',
+                            no_default_updates=True, givens=[
         (variable, copy) for variable, copy in values.items()
         if variable in leaves])()
     found = dict(zip(closed, map(np.asarray, found)))

@@ -65,7 +65,8 @@ def init_updates(layer_or_layers, inputs=None, **kwargs):
     >>> init = theano.function([x], updates=wnorm.init_updates(l, x))
     """
     given = inputs if isinstance(inputs, dict) else {}
-    layers = all_layers(layer_or_layers, given)
+    layers = [layer for layer in all_layers(layer_or_layers, given)
+              if layer not in given]
     return init_updates_of(layers, get_output(layers, inputs, init=True,
                                               **kwargs))
 

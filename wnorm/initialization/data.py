@@ -38,7 +38,9 @@ def checked_batch(layers, batch):
     if missing:
         raise ValueError('no data for %s: give a batch'
                          % ', '.join(map(describe, missing)))
-    return {layer: _checked(layer, array) for layer, array in batch.items()}
+    # in the network's order, whatever the dictionary's
+    return {layer: _checked(layer, batch[layer]) for layer in inputs
+            if layer in batch}
 
 
 def is_free(variable):

@@ -7,6 +7,8 @@ import theano
 import theano.tensor as T
 from lasagne.layers import get_all_layers
 
+from ..naming import describe
+from ..recurrent import outside_scan
 from .data import is_free
 from .network import inputs_of, named, wrapped_layers
 
@@ -32,7 +34,16 @@ def init_updates_of(layers, outputs):
     # the g that the weights of a layer contain
     own_g = {layer.input_layer: layer.g_param for layer in wrapped}
     feeding = set(get_all_layers(wrapped))
+    on_top = {layer.input_layer: layer for layer in wrapped
+              if layer.g_param in owner}
     for layer in [layer for layer in layers if layer in feeding]:
+        for below in inputs_of(layer):
+            if on_top.get(below, layer) is not layer:
+                raise ValueError(
+                    '%s takes its input from %s below its weight '
+                    'normalization, whose g the initialization changes in '
+                    'the same pass. Let it take the WeightNormLayer, or set '
+                    'g=None there' % (named(layer), describe(below)))
         blockers = [output[below] for below in inputs_of(layer)
                     if below in output]
         for leaf in theano.gof.graph.inputs([output[layer]], blockers):
@@ -52,6 +63,7 @@ def init_updates_of(layers, outputs):
 def attributes_kept(layers):
     """Layers keep expressions of their last pass: not of one in here."""
     attributes = [(layer, dict(vars(layer))) for layer in layers]
+    outside_scan(layers)  # nets inside take no part
     try:
         yield
     finally:

@@ -127,6 +127,12 @@ class _Graph(object):
             self.offsets.append(T.mean(_shifted(
                 layer, zero, self.exact), axis=layer.axes_to_sum))
         self.params = [param for _, param, _ in self.renewed]
+        for number, (layer, param, _) in enumerate(self.renewed):
+            if param in self.params[:number]:
+                raise ValueError(
+                    '%s shares %s with another layer: data-dependent '
+                    'initialization cannot set it for both. Give each its own'
+                    % (named(layer), param))
         self.values = [param.get_value() for param in self.params]
         return [value for _, _, value in self.renewed]
 

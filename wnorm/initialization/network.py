@@ -97,7 +97,10 @@ def left_as_they_are(layers):
     """Notes about what is normalized and will not be initialized."""
     notes = []
     for layer in layers:
-        names = [record.label for record in all_records([layer])
+        names = [record.label if record.layer is layer or
+                 record.label != record.name else
+                 '%s of %s' % (record.label, type(record.layer).__name__)
+                 for record in all_records([layer])
                  if record.owner not in layers or
                  not isinstance(record.owner, WeightNormLayer)]
         if names:

@@ -30,9 +30,10 @@ from lasagne.layers import Layer
 from lasagne.nonlinearities import identity
 from theano.compile import SharedVariable
 
+from ..checkpoints.forms import Form
 from ..initialization import all_layers
 from ..layers import WeightNormLayer
-from ..naming import describe
+from ..naming import describe, table
 from ..parameters import records, value_of
 
 __all__ = ['Loaded', 'Report', 'load_state_dict', 'state_dict']
@@ -259,7 +260,7 @@ def _by_layer(own, names):
 
 def _in_order(own, names):
     """The list `names` as a dictionary, and what is wrong with it."""
-    if isinstance(names, str):
+    if not isinstance(names, (list, tuple)):
         raise TypeError('names is a list of names or a dictionary from layer '
                         'to name, got %r' % names)
     names = list(names)
@@ -484,10 +485,7 @@ class Report(tuple):
     def __str__(self):
         rows = [('layer', 'module', 'loaded')]
         rows += [(describe(row.layer), row.name, row.how) for row in self]
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        return '\n'.join('  '.join(
-            cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-            for row in rows)
+        return table(rows)
 
     __repr__ = __str__
 
@@ -682,20 +680,43 @@ class _Reader(object):
     def put_weight(self, weight, how):
         """The effective weight, as it is or as V with g = 'norm'."""
         module, record = self.module, self.module.record
-        self.put('W', module.V, module.from_torch(weight))
+        W = module.from_torch(weight)
+        if record and not (record.gain and record.gain.per == 'filter'):
+            return self.put_shared(W, how)
+        self.put('W', module.V, W)
         if not record:
             return how
         self.put_g(np.hypot(self.norms(weight), np.sqrt(record.eps)))
         return how + ' as V, g = sqrt(eps + ||V||^2)'
 
+    def put_shared(self, W, how):
+        """The same where several filters have one g, or all have g = 1."""
+        record, gain = self.module.record, self.module.record.gain
+        form = Form.of(record, gain and gain.name)
+        try:
+            V, g = form.split(W, () if gain is None else gain.shape(
+                record.num_filters), 32 * self.eps)
+        except ValueError as error:
+            self.problems.append('%s: %s cannot hold %s, one per filter can'
+                                 % (self.what, form.gain, error))
+            return
+        self.put('W', self.module.V, V)
+        if gain is not None:
+            self.put(gain.name, record.g_param, g)
+        return how + ' as %s, %s' % (
+            'V' if np.array_equal(V, W) else
+            'c V, with a c for each filter', form.gain)
+
     def put_g_and_V(self, entry, g, V):
         module, record = self.module, self.module.record
         if record and g.shape == module.g_shape(V.ndim):
-            self.put('W', module.V, module.from_torch(V))
-            norm, g = self.norms(V), g.ravel().astype('float64')
-            self.put_g(_divided(g * np.hypot(norm, np.sqrt(record.eps)), norm,
-                                g))
-            return 'V and g'
+            norm, gains = self.norms(V), g.ravel().astype('float64')
+            gains = _divided(gains * np.hypot(norm, np.sqrt(record.eps)),
+                             norm, gains)
+            if self.holds(gains):
+                self.put('W', module.V, module.from_torch(V))
+                self.put_g(gains)
+                return 'V and g'
         # a norm over all axes but one, or over all
         kept = [axis for axis, size in enumerate(g.shape) if size != 1]
         if g.ndim and (g.ndim != V.ndim or len(kept) > 1 or any(
@@ -714,24 +735,26 @@ class _Reader(object):
         return _norms(V, tuple(axis for axis in range(V.ndim)
                                if axis != self.module.dim)).ravel()
 
+    def shared(self, g):
+        """The gains as rows, one for all filters that share one."""
+        gain = self.module.record.gain
+        return g.reshape((
+            1 if gain is None or gain.per == 'layer' else
+            len(g) if gain.per == 'filter' else gain.per, -1))
+
+    def holds(self, g):
+        """Whether filters that share a gain have the same here."""
+        rows = self.shared(g)
+        values = (rows.mean(axis=1)[:, None] if self.module.record.gain else
+                  np.ones((1, 1)))
+        return (abs(rows - values) <= 32 * self.eps * abs(rows)).all()
+
     def put_g(self, g):
         """The gains, one per filter, into the layer's form of g."""
         record, gain = self.module.record, self.module.record.gain
-        groups = g.reshape((
-            1 if gain is None or gain.per == 'layer' else
-            len(g) if gain.per == 'filter' else gain.per, -1))
-        values = groups.mean(axis=1)
-        if gain is None:
-            values[:] = 1
-        if (abs(groups - values[:, None]) > 32 * self.eps * abs(groups)).any():
-            self.problems.append(
-                '%s: %s cannot hold gains of %.6g .. %.6g, one per filter can'
-                % (self.what, 'g=None' if gain is None else
-                   'one g for %d filters' % groups.shape[1],
-                   g.min(), g.max()))
-            return
         if gain is None:
             return
+        values = self.shared(g).mean(axis=1)
         if gain.exp:
             if (values < 0).any():
                 self.problems.append(
