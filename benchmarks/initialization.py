@@ -56,7 +56,7 @@ def measured(name, kind):
     net = nets.Net.parse(name)
     batches = data(net, kind)
     seconds, peaks = [], []
-    for _ in range(4):
+    for _ in range(3):
         layer = nets.build(net, 'wnorm')
         gc.collect()
         with open('/proc/self/clear_refs', 'w') as file:
@@ -66,7 +66,7 @@ def measured(name, kind):
         seconds.append(time.perf_counter() - began)
         peaks.append(resident('VmHWM') - rest)
     # the first call fills caches
-    return sorted(seconds[1:])[1], sorted(peaks[1:])[1]
+    return float(np.median(seconds[1:])), float(np.median(peaks[1:]))
 
 
 def measure(options):
