@@ -48,6 +48,21 @@ def test_unit_norms(tmp_path):
     assert 'output of shape (4, 3, 7, 7)' in parts[-1]
 
 
+# --- depth.py ------------------------------------------------------------------
+
+@pytest.mark.slow
+def test_depth():
+    run = program('depth.py', '--draws', '1')
+    assert run.returncode == 0, run.stderr
+    plain, kept, exploded, residual = [
+        [float(word) for word in re.findall(
+            r'[\d.]+(?:e[+-]\d+)?', line)[-5:]]
+        for line in run.stdout.splitlines() if line.startswith(' ')]
+    assert plain[3] == 0 and exploded[3] > 1e6
+    for norms in kept, residual:
+        assert all(.1 < value < 10 for value in norms)
+
+
 # --- digits.py -------------------------------------------------------------------
 
 @pytest.fixture(scope='module')
