@@ -218,11 +218,12 @@ def _ratio(a, b, unless):
 
 
 def _norm(rows):
-    """The norm of each row, relative to its largest entry, so that no square
-    under- or overflows."""
-    largest = T.max(rows, axis=1, keepdims=True)
-    return largest * T.sqrt(T.sum(T.sqr(
-        _ratio(rows, largest, T.eq(largest, 0))), axis=1, keepdims=True))
+    """The norm of each row of numbers that are not negative, relative to their
+    mean, so that no square under- or overflows."""
+    # not to the largest: devices of OpenCL have no maximum over an axis
+    mean = T.mean(rows, axis=1, keepdims=True)
+    return mean * T.sqrt(T.sum(T.sqr(
+        _ratio(rows, mean, T.eq(mean, 0))), axis=1, keepdims=True))
 
 
 #: Short for a form of their own.
