@@ -139,6 +139,15 @@ class MeanOnlyBatchNormLayer(WeightNormLayer):
         if self.weight_norm:
             super(MeanOnlyBatchNormLayer, self)._reparameterize(record)
 
+    def get_output_for(self, input, init=False, deterministic=False,
+                       batch_norm_use_averages=None,
+                       batch_norm_update_averages=None, **kwargs):
+        # by name, so that Lasagne knows these keywords
+        return super(MeanOnlyBatchNormLayer, self).get_output_for(
+            input, init, deterministic=deterministic,
+            batch_norm_use_averages=batch_norm_use_averages,
+            batch_norm_update_averages=batch_norm_update_averages, **kwargs)
+
     def preactivation(self, input, deterministic=False,
                       batch_norm_use_averages=None,
                       batch_norm_update_averages=None, **kwargs):
