@@ -374,8 +374,9 @@ def test_the_norm_is_taken_once(name, precompute):
 
 
 @pytest.mark.parametrize('name, kwargs', [
-    ('rnn', {}), ('rnn', {'precompute_input': False}), ('gru', {}),
-    ('lstm', {'peepholes': False})])
+    ('rnn', {}), ('rnn', {'precompute_input': False}),
+    pytest.param('gru', {}, marks=pytest.mark.slow),
+    pytest.param('lstm', {'peepholes': False}, marks=pytest.mark.slow)])
 def test_the_norm_is_taken_once_in_fast_run(name, kwargs):
     check_loops(name, python(), **kwargs)
 

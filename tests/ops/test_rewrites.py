@@ -339,6 +339,7 @@ def test_debug_mode_compiled(name, floatX):
     nets.check(training, reference, 1e-12 if floatX == 'float64' else 1e-4, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 @pytest.mark.parametrize('name', ['dense', 'two applications'])
 def test_compiled(name, floatX):
