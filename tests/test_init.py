@@ -43,8 +43,8 @@ def test_import_loads_nothing():
 
 
 def test_imports_no_optional_package():
-    code = ('import sys, wnorm, wnorm.interop.torch;'
-            'wnorm.nn, [getattr(wnorm, name) for name in wnorm.__all__];'
+    code = ('import sys, wnorm;'
+            'wnorm.interop.torch, wnorm.nn, [getattr(wnorm, name) for name in wnorm.__all__];'
             'print([m for m in ("torch", "mpi4py", "matplotlib", "sklearn", '
             '"tqdm", "joblib") if m in sys.modules])')
     out = subprocess.run([sys.executable, '-c', code], check=True,

@@ -772,6 +772,9 @@ def test_wrong_init_stdv(wrapper):
                 init_stdv=value)
     refused(ValueError, 'init_stdv has shape', wrapper=wrapper,
             init_stdv=np.ones(3))
+    # lists of different lengths
+    refused(TypeError, 'init_stdv must be', wrapper=wrapper,
+            init_stdv=[[1.], [2., 3.]])
     for value in ('one', '2', None, T.scalar(), True, 1j):
         refused(TypeError, 'init_stdv must be a number', wrapper=wrapper,
                 init_stdv=value)
