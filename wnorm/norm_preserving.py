@@ -13,9 +13,10 @@ from lasagne.layers import (
 from theano.compile import SharedVariable
 
 from .initialization import all_layers
+from .initialization.network import inputs_of
 from .layers import WeightNormLayer
 from .naming import describe, suggest, table
-from .parameters import all_records, value_of, with_inner_layers
+from .parameters import all_records, value_of, values_set, with_inner_layers
 
 __all__ = ['LayerGain', 'NormPreservingReport', 'initialize_norm_preserving']
 
@@ -234,19 +235,16 @@ def initialize_norm_preserving(layer_or_layers, V='orthogonal', gains=None):
 
     rng = lasagne.random.get_rng()
     state = rng.get_state()
-    old = []
     try:
         for record in records:
             if (V != 'keep' and isinstance(record.V, SharedVariable) and
                     record.V not in values):
                 values[record.V] = _directions(record, V, rng)
-        for param, value in values.items():
-            old.append((param, param.get_value()))
-            param.set_value(value.astype(param.dtype))
+        with values_set({param: value.astype(param.dtype)
+                         for param, value in values.items()}):
+            pass
     except BaseException:  # an interruption as well
         rng.set_state(state)
-        for param, value in old:
-            param.set_value(value)
         raise
     for owner in owners:
         owner.remember()
@@ -403,9 +401,7 @@ LINEAR = (1., True)
 
 
 def _below(layer):
-    return [below for below in getattr(
-        layer, 'input_layers', [getattr(layer, 'input_layer', None)])
-        if below is not None]
+    return [below for below in inputs_of(layer) if below is not None]
 
 
 def _has_weights(layer):

@@ -1,6 +1,7 @@
 """Any parameter of any layer: the primitive below all, and its record."""
 import numbers
 from collections import OrderedDict
+from contextlib import contextmanager
 
 import lasagne
 import numpy as np
@@ -148,6 +149,21 @@ def value_of(variable, what):
     # without the updates that random numbers bring along
     return np.asarray(theano.function([], variable,
                                       no_default_updates=True)())
+
+
+@contextmanager
+def values_set(values):
+    """Set shared variables, ``{variable: value}``: all of them, or, if that or
+    what is done with them fails, none."""
+    old = [(variable, variable.get_value()) for variable in values]
+    try:
+        for variable, value in values.items():
+            variable.set_value(value)
+        yield
+    except BaseException:  # an interruption as well
+        for variable, value in old:
+            variable.set_value(value)
+        raise
 
 
 def add_param(layer, spec, shape, name, **tags):

@@ -5,6 +5,7 @@ from collections import OrderedDict, namedtuple
 import numpy as np
 from lasagne.layers import Layer, get_all_params
 
+from ..parameters import values_set
 from .files import Array, Stored
 from .names import evaluate, is_shared, unique
 
@@ -129,14 +130,10 @@ class Plan(object):
             warnings.warn('%s has values that are NaN or infinite: %s'
                           % (self.path, ', '.join(self.strange)),
                           stacklevel=3)  # perhaps as an error
-        old = [(variable, variable.get_value()) for variable in self.values]
-        try:
-            for variable, (values, _) in self.values.items():
-                variable.set_value(values)
-        except BaseException:  # an interruption as well
-            for variable, values in old:
-                variable.set_value(values)
-            raise
+        with values_set(OrderedDict(
+                (variable, values)
+                for variable, (values, _) in self.values.items())):
+            pass
         return LoadReport(self.path, tuple(self.loaded),
                           tuple(self.converted), notes)
 

@@ -1,10 +1,12 @@
 """Data-dependent initialization of b and g, from one batch or from many."""
 import warnings
+from collections import OrderedDict
 
 import numpy as np
 from lasagne.layers import get_output
 
 from ..naming import describe
+from ..parameters import values_set
 from ..report import LayerReport, Report
 from .data import is_many
 from .graph import init_updates_of
@@ -208,15 +210,8 @@ def initialize(layer_or_layers, batch=None, deterministic=None):
     plan = (from_many if many else from_one)(
         layers, wrapped, batch, deterministic)
     _warn(wrapped, overwritten, plan.degenerate)  # perhaps as an error
-    old = [param.get_value() for param in plan.params]
-    try:
-        for param, value in zip(plan.params, plan.values):
-            param.set_value(value)
+    with values_set(OrderedDict(zip(plan.params, plan.values))):
         after = plan.after()
-    except BaseException:  # an interruption as well
-        for param, value in zip(plan.params, old):
-            param.set_value(value)
-        raise
     for layer in wrapped:
         layer.remember()
     return Report([

@@ -34,7 +34,7 @@ from ..checkpoints.forms import Form
 from ..initialization import all_layers
 from ..layers import WeightNormLayer
 from ..naming import describe, table
-from ..parameters import records, value_of
+from ..parameters import records, value_of, values_set
 
 __all__ = ['Loaded', 'Report', 'load_state_dict', 'state_dict']
 
@@ -574,15 +574,8 @@ def load_state_dict(layer_or_layers, state, names):
     _refuse(reader.problems + [
         '%s is left over: no layer takes it' % (key,)
         for key in state if key not in reader.taken])
-    old = [(param, param.get_value()) for param in reader.values]
-    try:
-        for param, value in reader.values.items():
-            param.set_value(value)
-    except BaseException:  # an interruption as well
-        for param, value in old:
-            param.set_value(value)
-        raise
-    return report
+    with values_set(reader.values):
+        return report
 
 
 class _Reader(object):
