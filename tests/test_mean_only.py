@@ -122,6 +122,7 @@ def test_running_mean(case):
         np.testing.assert_allclose(l.mean.get_value(), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 def test_running_mean_in_c():
     # where updates are computed in place

@@ -468,6 +468,7 @@ def test_a_net_that_was_folded_and_normalized_again():
     assert [row[2:] for row in initialize_norm_preserving(net)] == expected
 
 
+@pytest.mark.slow
 def test_200_layers(floatX):
     l = InputLayer((None, 128), T.matrix())
     x, layers = l.input_var, []
@@ -487,6 +488,7 @@ def test_200_layers(floatX):
     assert ratios.min() > 1 / 2. and ratios.max() < 2
 
 
+@pytest.mark.slow
 def test_200_layers_with_shortcuts():
     l = InputLayer((None, 64), T.matrix())
     x = l.input_var

@@ -374,7 +374,8 @@ def test_the_norm_is_taken_once(name, precompute):
 
 
 @pytest.mark.parametrize('name, kwargs', [
-    ('rnn', {}), ('rnn', {'precompute_input': False}),
+    ('rnn', {}),
+    pytest.param('rnn', {'precompute_input': False}, marks=pytest.mark.slow),
     pytest.param('gru', {}, marks=pytest.mark.slow),
     pytest.param('lstm', {'peepholes': False}, marks=pytest.mark.slow)])
 def test_the_norm_is_taken_once_in_fast_run(name, kwargs):

@@ -146,7 +146,9 @@ def regularized(penalty):
 
 
 @with_and_without
-@pytest.mark.parametrize('name', ['sgd', 'momentum', 'adam'])
+@pytest.mark.parametrize('name', [
+    pytest.param('sgd', marks=pytest.mark.slow),
+    pytest.param('momentum', marks=pytest.mark.slow), 'adam'])
 @pytest.mark.parametrize('penalty', list(PENALTIES))
 def test_regularizer(penalty, name, excluding):
     training = Training(regularized(penalty), RULES[name],
@@ -286,6 +288,7 @@ print(theano.config.optimizer_excluding.split(':')[-1],
     (':wnorm', "wnorm [('NormalizedWeight', 2), ('NormalizedWeightGrad', 2)]"),
     ('', "local_conv3d_gradinputs_cpu [('FactoredGradient', 2), "
      "('FilterScale', 2), ('ProductEpilogue', 2)]")])
+@pytest.mark.slow
 def test_switched_off_by_a_flag(flag, want, tmp_path):
     path = tmp_path / 'program.py'
     path.write_text(SWITCHED_OFF)
@@ -465,14 +468,14 @@ def any_net_agrees(spec):
 
 
 @hypothesis.settings(deadline=None, derandomize=True, database=None,
-                     max_examples=30)
+                     max_examples=10)
 @hypothesis.given(any_net)
 def test_any_net(spec):
     any_net_agrees(spec)
 
 
 @pytest.mark.slow
-@hypothesis.settings(deadline=None, database=None, max_examples=1000)
+@hypothesis.settings(deadline=None, database=None, max_examples=300)
 @hypothesis.given(any_net)
 def test_many_nets(spec):
     any_net_agrees(spec)

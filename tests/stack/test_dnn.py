@@ -319,7 +319,9 @@ def test_convolution_3d(pad, padded, flip):
 @pytest.mark.parametrize('mode', ['max', 'average_inc_pad',
                                   'average_exc_pad'])
 @pytest.mark.parametrize('size, stride, pad', [
-    (2, None, 0), ((3, 2), (2, 1), (1, 0)), (3, 2, 1)], ids=str)
+    pytest.param(2, None, 0, marks=pytest.mark.slow),
+    ((3, 2), (2, 1), (1, 0)),
+    pytest.param(3, 2, 1, marks=pytest.mark.slow)], ids=str)
 def test_pooling(floatX, size, stride, pad, mode):
     x = draw((2, 3, 6, 7), floatX)
     layer = dnn.Pool2DDNNLayer(x.shape, size, stride, pad, mode=mode)

@@ -300,6 +300,7 @@ def test_products_of_empty_matrices(floatX):
             np.testing.assert_array_equal(result, expected)
 
 
+@pytest.mark.slow
 def test_an_op_without_parameters_is_compiled_once(tmp_path):
     program = (
         'import theano, theano.tensor as T\n'
