@@ -13,6 +13,7 @@ from lasagne.nonlinearities import identity, rectify, tanh
 
 from wnorm import Gain, WeightNormLayer, initialize, weight_norm
 from wnorm.networks import weight_norm_network
+from wnorm.nn.weightnorm import InitLayer, no_norm
 from wnorm.parameters import all_records, records, with_inner_layers
 
 
@@ -210,6 +211,13 @@ def test_what_is_normalized_already_is_left_out():
     assert len(records(lstm)) == 8
     assert [name for name in records(lstm)
             if records(lstm)[name].g is not None] == ['W_in_to_cell']
+
+
+def test_what_has_a_gain_without_norms_is_left_out():
+    l = no_norm(dense())
+    net = weight_norm_network(DenseLayer(l, 3))
+    found = [type(layer) for layer in get_all_layers(net)]
+    assert found.count(InitLayer) == found.count(WeightNormLayer) == 1
 
 
 def test_twice():

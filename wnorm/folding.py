@@ -16,7 +16,8 @@ from theano.compile import SharedVariable
 from .initialization import all_layers
 from .layers import WeightNormLayer
 from .naming import describe, table
-from .parameters import all_records, records, value_of, with_inner_layers
+from .parameters import (
+    all_records, records, scaled, value_of, with_inner_layers)
 from .recurrent import OutsideScan
 
 __all__ = ['FoldReport', 'FoldedLayer', 'LayerFold', 'fold']
@@ -25,7 +26,7 @@ ALREADY = 'folded already'
 
 
 class FoldedLayer(WeightNormLayer):
-    """What :func:`fold` makes of a :class:`wnorm.WeightNormLayer`.
+    """What :func:`wnorm.fold` makes of a :class:`wnorm.WeightNormLayer`.
 
     The identity, without parameters; the layer below has them again.
     """
@@ -116,8 +117,9 @@ def fold(layer_or_layers, copy=False, only=None):
     Returns
     -------
     FoldReport
-        With ``copy=False``: a tuple with one :class:`LayerFold` or more per
-        layer, what was folded, or why it was not. Prints as a table.
+        With ``copy=False``: a tuple with one
+        :class:`wnorm.folding.LayerFold` or more per layer, what was folded,
+        or why it was not. Prints as a table.
 
     :class:`lasagne.layers.Layer` or list
         With ``copy=True``: the output layer or layers of the copy, in the
@@ -141,14 +143,14 @@ def fold(layer_or_layers, copy=False, only=None):
     network, or to save parameters that plain Lasagne code loads.
 
     Folded in place, a :class:`WeightNormLayer` stays where it is, as an
-    identity without parameters (:class:`FoldedLayer`), so that variables that
-    refer to a layer stay valid. The layer below has, in the place of V, a new
-    shared variable W with V's name, type and tags, a bias b with the name,
-    shape and tags of the one it had (or, if it had none, those that Lasagne
-    would give it; zeros if the weight normalization has none), and the
-    nonlinearity. Whoever shares V keeps V. Functions that were compiled
-    before go on with V, b and g. In a copy these identities are gone; its
-    input variables are those of the original.
+    identity without parameters (:class:`wnorm.folding.FoldedLayer`), so that
+    variables that refer to a layer stay valid. The layer below has, in the
+    place of V, a new shared variable W with V's name, type and tags, a bias b
+    with the name, shape and tags of the one it had (or, if it had none, those
+    that Lasagne would give it; zeros if the weight normalization has none),
+    and the nonlinearity. Whoever shares V keeps V. Functions that were
+    compiled before go on with V, b and g. In a copy these identities are gone;
+    its input variables are those of the original.
 
     All forms of g are covered, parameters of recurrent layers and those
     normalized with :func:`normalize_param`, and mean-only batch
@@ -361,6 +363,8 @@ def effective_weight(record):
     unit = np.where(unit == 0, 1, unit)
     # what became infinite or NaN in training is so afterwards
     with np.errstate(all='ignore'):
+        if not record.normalizes:
+            return V if record.gain is None else V * gains(record, V.ndim)
         V = V / unit
         norm = np.hypot(np.sqrt(record.eps) / unit, np.sqrt(
             np.sum(np.square(V), axis=axes, keepdims=True)))
@@ -412,7 +416,8 @@ class ParamFold(object):
         """
         record = self.record
         key = (record.V, record.g_param, record.layout, record.eps,
-               record.gain and (record.gain.per, record.gain.exp), rows)
+               record.gain and (record.gain.per, record.gain.exp),
+               record.normalizes, rows)
         if key not in made:
             W = effective_weight(record)
             for sign, term in rows:
@@ -433,8 +438,12 @@ class ParamFold(object):
         record, layer = self.record, self.record.layer
         setattr(layer, record.name, self.W)
         del vars(layer)[record.name + '_param']
+        if scaled(layer) is record:
+            del layer.scaled_W
+        for name in record.aliases:
+            vars(layer).pop(name, None)
         rest = OrderedDict(records(layer))
-        del rest[record.name]
+        rest.pop(record.name, None)
         layer.normalized_params = rest
         mark(self.holder, record.label, layer)
         V = record.V
@@ -454,7 +463,7 @@ class WrapperFold(ParamFold):
     def __init__(self, wrapper):
         self.wrapper = wrapper
         self.layer = wrapper.input_layer
-        self.record = records(self.layer).get('W')
+        self.record = records(self.layer).get('W', scaled(self.layer))
         if self.record is not None and self.record.owner is not wrapper:
             self.record = None  # it is another one's
         self.names = () if self.record is None else ('W',)

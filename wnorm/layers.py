@@ -13,7 +13,8 @@ from . import filters, recurrent
 from .gains import as_gain, check_numbers, check_param, draw_param
 from .naming import describe, suggest
 from .parameters import (
-    EXPRESSIONS, NormalizedParam, check_axes, check_eps, records, value_of)
+    EXPRESSIONS, NormalizedParam, check_axes, check_eps, records, scaled,
+    value_of)
 
 __all__ = ['WeightNormLayer', 'relu', 'weight_norm']
 
@@ -36,7 +37,74 @@ def relu(x):
     return T.maximum(x, 0)
 
 
-class WeightNormLayer(Layer):
+class PerFilter(object):
+    """For layers: statistics of the pre-activation t, one per filter.
+
+    They have the attributes `axes_to_sum`, the axes of t over which these are
+    taken, and `dimshuffle_args`, which aligns a vector with t; and a method
+    `_updatable` that tells the parameters to initialize.
+    """
+    def align(self, param):
+        """Align `param`, one entry per filter or an untied bias, with t."""
+        if param.ndim == 1:
+            return param.dimshuffle(*self.dimshuffle_args)
+        axis = self.dimshuffle_args.index(0)
+        return param.dimshuffle(*(['x'] * axis + list(range(param.ndim))))
+
+    def moments(self, t):
+        """Statistics of the bias-free pre-activation `t`, per filter.
+
+        Returns
+        -------
+        mean, std, degenerate : Theano expressions
+            Vectors; `degenerate` where t is constant up to rounding.
+        """
+        unit = self.unit(t)
+        t = t / self.align(unit)
+        mean = T.mean(t, axis=self.axes_to_sum)
+        std = T.sqrt(T.mean(T.sqr(t - self.align(mean)),
+                            axis=self.axes_to_sum))
+        # A constant rarely has a deviation of exactly 0 in floating point.
+        n = 1
+        for axis in self.axes_to_sum:  # single numbers stay on the host
+            n = n * t.shape[axis]
+        rms = T.sqrt(T.mean(T.sqr(t), axis=self.axes_to_sum))
+        rounding = (10 * np.asarray(np.finfo(t.dtype).eps, t.dtype) *
+                    T.sqrt(T.cast(n, t.dtype)) * rms)
+        return mean * unit, std * unit, T.le(std, rounding)
+
+    def unit(self, t):
+        """A power of 2 per filter that `t` is taken relative to.
+
+        No square under- or overflows then; multiplying by it is exact.
+        """
+        size = T.mean(abs(t), axis=self.axes_to_sum)
+        unit = T.exp2(T.floor(T.log2(size))).astype(t.dtype)
+        return T.switch(T.gt(unit, 0) & T.lt(unit, np.inf), unit,
+                        np.asarray(1, t.dtype))
+
+    def remember(self):
+        """Take the present values of `b` and `g` for known.
+
+        :func:`wnorm.initialize` warns before it overwrites other ones.
+        """
+        self._known = {name: param.get_value()
+                       for name, param in self._updatable().items()}
+
+    def changed(self):
+        """Whether `b` or `g` have changed since :meth:`remember`."""
+        return any(not np.array_equal(param.get_value(borrow=True),
+                                      self._known.get(name))
+                   for name, param in self._updatable().items())
+
+    @staticmethod
+    def _like(param, value):
+        """`value` with the type of `param`, as an update needs it."""
+        return T.patternbroadcast(value.astype(param.dtype),
+                                  param.broadcastable)
+
+
+class WeightNormLayer(PerFilter, Layer):
     r"""
     wnorm.WeightNormLayer(incoming, b=lasagne.init.Constant(0.),
     g=lasagne.init.Constant(1.), W=lasagne.init.Normal(0.05), train_g=False,
@@ -72,8 +140,8 @@ class WeightNormLayer(Layer):
         Initial value, expression or initializer for the gains, of shape
         ``(num_filters,)``. ``'norm'`` for :math:`\sqrt{\epsilon + \sum V^2}`,
         so that W is as V is; ``'exp'`` for g = exp(s), where s is the
-        parameter; a :class:`Gain` for these and one gain for several filters.
-        None for filters of norm 1.
+        parameter; a :class:`wnorm.Gain` for these and one gain for several
+        filters. None for filters of norm 1.
 
     W : numpy array or callable
         Left at its default, V stays as `incoming` made it. Anything else is
@@ -163,7 +231,7 @@ class WeightNormLayer(Layer):
     See Also
     --------
     weight_norm : Wraps a layer, with its bias and nonlinearity.
-    initialize : Data-dependent initialization.
+    wnorm.initialize : Data-dependent initialization.
 
     References
     ----------
@@ -187,6 +255,9 @@ class WeightNormLayer(Layer):
 
     #: The :class:`RemovedBias` of the layer below, if it had one.
     removed_bias = None
+
+    #: Whether penalties take g.
+    regularize_g = False
 
     def __init__(self, incoming, b=lasagne.init.Constant(0.),
                  g=lasagne.init.Constant(1.), W=KEEP_W, train_g=False,
@@ -240,8 +311,8 @@ class WeightNormLayer(Layer):
         self.g_param = self.g = None
         if gain is not None:
             self.g_param = self._create(
-                gain.name, g, record.shape(g), regularizable=False,
-                trainable=self.train_g)
+                gain.name, g, record.shape(g), trainable=self.train_g,
+                regularizable=self.regularize_g)
             self.g = gain.value(self.g_param)
         self.remember()
 
@@ -285,64 +356,11 @@ class WeightNormLayer(Layer):
             for leaf in theano.gof.graph.inputs([param])
             if isinstance(leaf, SharedVariable))
 
-    def remember(self):
-        """Take the present values of `b` and `g` for known.
-
-        :func:`wnorm.initialize` warns before it overwrites other ones.
-        """
-        self._known = {name: param.get_value()
-                       for name, param in self._updatable().items()}
-
-    def changed(self):
-        """Whether `b` or `g` have changed since :meth:`remember`."""
-        return any(not np.array_equal(param.get_value(borrow=True),
-                                      self._known.get(name))
-                   for name, param in self._updatable().items())
-
     def _updatable(self):
         """Those of `b` and `g` that initialization can set."""
         return {name: param for name, param in (
             ('b', self.b), ('g', self.g_param))
             if isinstance(param, SharedVariable)}
-
-    def align(self, param):
-        """Align `param`, one entry per filter or an untied bias, with t."""
-        if param.ndim == 1:
-            return param.dimshuffle(*self.dimshuffle_args)
-        axis = self.dimshuffle_args.index(0)
-        return param.dimshuffle(*(['x'] * axis + list(range(param.ndim))))
-
-    def moments(self, t):
-        """Statistics of the bias-free pre-activation `t`, per filter.
-
-        Returns
-        -------
-        mean, std, degenerate : Theano expressions
-            Vectors; `degenerate` where t is constant up to rounding.
-        """
-        unit = self.unit(t)
-        t = t / self.align(unit)
-        mean = T.mean(t, axis=self.axes_to_sum)
-        std = T.sqrt(T.mean(T.sqr(t - self.align(mean)),
-                            axis=self.axes_to_sum))
-        # A constant rarely has a deviation of exactly 0 in floating point.
-        n = 1
-        for axis in self.axes_to_sum:  # single numbers stay on the host
-            n = n * t.shape[axis]
-        rms = T.sqrt(T.mean(T.sqr(t), axis=self.axes_to_sum))
-        rounding = (10 * np.asarray(np.finfo(t.dtype).eps, t.dtype) *
-                    T.sqrt(T.cast(n, t.dtype)) * rms)
-        return mean * unit, std * unit, T.le(std, rounding)
-
-    def unit(self, t):
-        """A power of 2 per filter that `t` is taken relative to.
-
-        No square under- or overflows then; multiplying by it is exact.
-        """
-        size = T.mean(abs(t), axis=self.axes_to_sum)
-        unit = T.exp2(T.floor(T.log2(size))).astype(t.dtype)
-        return T.switch(T.gt(unit, 0) & T.lt(unit, np.inf), unit,
-                        np.asarray(1, t.dtype))
 
     def get_output_for(self, input, init=False, **kwargs):
         return self.nonlinearity(self._initialized(input) if init else
@@ -418,12 +436,6 @@ class WeightNormLayer(Layer):
             return shift
         return T.zeros_like(self.b) + shift.dimshuffle(
             0, *['x'] * (self.b.ndim - 1))
-
-    @staticmethod
-    def _like(param, value):
-        """`value` with the type of `param`, as an update needs it."""
-        return T.patternbroadcast(value.astype(param.dtype),
-                                  param.broadcastable)
 
     def __repr__(self):
         words = [describe(self.input_layer)] + self._words()
@@ -547,15 +559,26 @@ def wrap(wrapper, layer, kwargs):
         options['b'] = value_of(b, '%s: b' % describe(layer)) if isinstance(
             b, theano.Variable) else None
     wrapped = wrapper(layer, **options)
-    if own is not None:
+    wrapped.removed_bias = strip(layer)
+    return wrapped
+
+
+def strip(layer):
+    """Take the nonlinearity and the bias from a layer that has them.
+
+    Returns
+    -------
+    :class:`RemovedBias` or None
+    """
+    if getattr(layer, 'nonlinearity', None) is not None:
         layer.nonlinearity = identity
     b = getattr(layer, 'b', None)
-    if b is not None:
-        place = list(layer.params).index(b) if b in layer.params else None
-        wrapped.removed_bias = RemovedBias(
-            getattr(b, 'name', None), layer.params.pop(b, None), place)
-        layer.b = None
-    return wrapped
+    if b is None:
+        return None
+    place = list(layer.params).index(b) if b in layer.params else None
+    layer.b = None
+    return RemovedBias(getattr(b, 'name', None), layer.params.pop(b, None),
+                       place)
 
 
 # --- checks, each of them before anything has changed ----------------------
@@ -570,6 +593,9 @@ def check_wrappable(layer):
     if isinstance(layer, WeightNormLayer) or 'W' in records(layer):
         raise ValueError('%s is weight-normalized already: wrap a layer once'
                          % describe(layer))
+    if scaled(layer) is not None:
+        raise ValueError('%s has a g already, without normalization: wrap a '
+                         'layer once' % describe(layer))
     if not isinstance(getattr(layer, 'W', None), theano.Variable):
         raise ValueError('%s has no weight W to normalize: wrap a layer that '
                          'has one' % describe(layer))

@@ -103,6 +103,10 @@ class MeanOnlyBatchNormLayer(WeightNormLayer):
     """
     options = WeightNormLayer.options + ['weight_norm', 'mean', 'alpha']
 
+    #: The name of the parameter, and a tag of it.
+    mean_name = 'mean'
+    mean_tags = {'batch_norm_stat': True}
+
     def __init__(self, incoming, b=lasagne.init.Constant(0.),
                  g=DEFAULT_G, W=KEEP_W, train_g=False, init_stdv=1.,
                  nonlinearity=relu, eps=1e-6, weight_norm=True,
@@ -134,8 +138,8 @@ class MeanOnlyBatchNormLayer(WeightNormLayer):
     def _reparameterize(self, record):
         shape = (record.num_filters,)
         self.mean = self._create(
-            'mean', draw_param(record.layer, 'mean', self.mean, shape), shape,
-            trainable=False, regularizable=False, batch_norm_stat=True)
+            self.mean_name, draw_param(record.layer, 'mean', self.mean, shape),
+            shape, trainable=False, regularizable=False, **self.mean_tags)
         if self.weight_norm:
             super(MeanOnlyBatchNormLayer, self)._reparameterize(record)
 
@@ -159,15 +163,23 @@ class MeanOnlyBatchNormLayer(WeightNormLayer):
         mean = self.mean if batch_norm_use_averages else batch_mean
         if batch_norm_update_averages and isinstance(
                 self.mean, SharedVariable):
-            # A variable with the same memory, of which the function contains
-            # nothing but the default update.
-            running = theano.clone(self.mean, share_inputs=False)
-            running.default_update = self._like(
-                running, (1 - self.alpha) * running + self.alpha * batch_mean)
-            self.bn_updates = [(self.mean, running.default_update)]
-            mean = mean + 0 * running
+            mean = mean + self._update(batch_mean)
         return super(MeanOnlyBatchNormLayer, self).preactivation(
             input - self.align(mean).astype(input.dtype))
+
+    def _update(self, batch_mean):
+        """Set `bn_updates`; a zero that brings along the default update."""
+        # A variable with the same memory, of which the function contains
+        # nothing but the default update.
+        running = theano.clone(self.mean, share_inputs=False)
+        running.default_update = self._moved(running, batch_mean)
+        self.bn_updates = [(self.mean, running.default_update)]
+        return 0 * running
+
+    def _moved(self, running, batch_mean):
+        """The running mean after a batch."""
+        return self._like(running, (1 - self.alpha) * running +
+                          self.alpha * batch_mean)
 
     def _initialized(self, input):
         mean, std, degenerate = self.moments(input)

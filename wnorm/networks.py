@@ -10,7 +10,7 @@ from .gains import Gain
 from .initialization import all_layers
 from .layers import KEEP_W, weight_norm
 from .naming import describe, suggest
-from .parameters import records, with_inner_layers
+from .parameters import records, scaled, with_inner_layers
 
 __all__ = ['weight_norm_network']
 
@@ -159,7 +159,8 @@ def _choose(net, where):
         names = [name for name, holder in matrices.items()
                  if holder[1] not in records(holder[0]) and
                  holder not in holders]
-        if not names if matrices else 'W' in records(layer):
+        if not names if matrices else (
+                'W' in records(layer) or scaled(layer) is not None):
             normalized += 1
         elif where is not None and not where(layer):
             refused += 1

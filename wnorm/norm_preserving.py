@@ -107,7 +107,8 @@ def initialize_norm_preserving(layer_or_layers, V='orthogonal', gains=None):
     Returns
     -------
     NormPreservingReport
-        A tuple with one :class:`LayerGain` per weight. Prints as a table.
+        A tuple with one :class:`wnorm.norm_preserving.LayerGain` per weight.
+        Prints as a table.
 
     Raises
     ------

@@ -46,7 +46,14 @@ class NormalizedParam(object):
     owner : :class:`lasagne.layers.Layer`
         The layer among whose parameters `g_param` is: `layer`, or the
         :class:`wnorm.WeightNormLayer` on top of it.
+    aliases : tuple of str
+        Attributes of the layer that are V or the gain under other names.
     """
+    aliases = ()
+
+    #: Whether it is divided by norms; or W = g V.
+    normalizes = True
+
     def __init__(self, layer, name, layout, eps, num_filters, gain):
         self.layer = layer
         self.name = self.label = name
@@ -118,6 +125,11 @@ class NormalizedParam(object):
 def records(layer):
     """The normalized parameters of a layer: {name: NormalizedParam}."""
     return getattr(layer, 'normalized_params', OrderedDict())
+
+
+def scaled(layer):
+    """The record of a W that has a gain, but no norms; None if it has not."""
+    return getattr(layer, 'scaled_W', None)
 
 
 def all_records(layers):

@@ -1,4 +1,6 @@
-"""wnorm.nn: a script of 2016 with its own nn.py."""
+"""wnorm.nn and wnorm.nn.weightnorm in place of a copied nn.py."""
+import inspect
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -6,14 +8,12 @@ import textwrap
 import lasagne
 import numpy as np
 import pytest
-import theano
-import theano.tensor as T
+from lasagne.init import Constant, Normal
 from lasagne.layers import DenseLayer, InputLayer, get_all_params, get_output
-from theano.gradient import verify_grad
 
 import wnorm
-from test_filters import Mine  # noqa: F401 (a fixture)
 from wnorm import nn
+from wnorm.nn import weightnorm as paper
 
 # `nn.py` is the one line that replaces the copied file
 SCRIPT = textwrap.dedent("""
@@ -64,109 +64,217 @@ def test_script_of_2016(tmp_path):
     assert third == 'True'
 
 
-def test_all_names():
+PAPER = SCRIPT.replace('nn.weight_norm', 'nn.mean_only_bn').replace(
+    '1e-6 + ', '').replace('init=True)', 'init=True); bn = [u for l in layers '
+    'for u in getattr(l, "bn_updates", [])]')
+
+
+def test_paper_s_script_of_2016(tmp_path):
+    (tmp_path / 'nn.py').write_text('from wnorm.nn.weightnorm import *\n')
+    (tmp_path / 'train.py').write_text(PAPER + textwrap.dedent("""
+        print(len(bn), isinstance(layers[-1], nn.MeanOnlyBNLayer),
+              isinstance(layers[-1], nn.WeightNormLayer))
+        import pickle
+        print([p.name for p in ll.get_all_params(
+            pickle.loads(pickle.dumps(layers[-1])))])
+    """))
+    run = subprocess.run([sys.executable, 'train.py'], cwd=str(tmp_path),
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         universal_newlines=True)
+    assert run.returncode == 0, run.stderr
+    first, second, third, fourth, fifth = run.stdout.splitlines()
+    names = "['W', 'b', 'g', 'avg_batch_mean']"
+    assert first == '(3, 2, 2, 2) (4, 3, 7, 7) 4 ' + names
+    low, high = map(float, second.split())
+    assert -2 < low < -.1 and 2 < high < 10
+    assert (third, fourth, fifth) == ('True', '1 True False', names)
+
+
+BOTH = {'BatchNormLayer', 'WeightNormLayer', 'adam_updates', 'batch_norm',
+        'log_sum_exp', 'lrelu', 'relu', 'weight_norm'}
+FLAVOURS = {
+    nn: BOTH | {'Deconv2DLayer', 'DenseLayer', 'GaussianNoiseLayer',
+                'MinibatchLayer', 'centered_softplus', 'l2normalize'},
+    paper: BOTH | {'GlobalAvgLayer', 'InitLayer', 'MeanOnlyBNLayer', 'ZCA',
+                   'adamax_updates', 'mean_only_bn', 'no_norm',
+                   'softmax_loss'}}
+
+
+@pytest.mark.parametrize('flavour', FLAVOURS, ids=['nn', 'weightnorm'])
+def test_all_names(flavour):
     names = {}
-    exec('from wnorm.nn import *', names)
-    assert {'Deconv2DLayer', 'WeightNormLayer', 'lrelu', 'relu',
-            'weight_norm'} == set(nn.__all__) <= set(names)
+    exec('from %s import *' % flavour.__name__, names)
+    assert FLAVOURS[flavour] == set(flavour.__all__) == (
+        set(names) - {'__builtins__'})
+    for name in flavour.__all__:
+        assert names[name] is getattr(flavour, name)
+        assert '>>> ' in names[name].__doc__ or name == 'relu'
 
 
-def test_nonlinearities():
-    x = theano.shared(np.array([-2., 0., 3.]))
-    np.testing.assert_allclose(nn.lrelu(x).eval(), [-.4, 0., 3.])
-    np.testing.assert_allclose(nn.lrelu(x, a=.1).eval(), [-.2, 0., 3.])
-    np.testing.assert_allclose(nn.relu(x).eval(), [0., 0., 3.])
+def test_what_the_flavours_share():
+    shared = [name for name in BOTH
+              if getattr(nn, name) is getattr(paper, name)]
+    assert sorted(shared) == ['adam_updates', 'log_sum_exp', 'relu']
+    assert nn.WeightNormLayer is wnorm.WeightNormLayer
+    for wrapper in (paper.WeightNormLayer, paper.MeanOnlyBNLayer,
+                    paper.InitLayer):
+        assert issubclass(wrapper, wnorm.WeightNormLayer)
 
 
-@pytest.mark.parametrize('shape, axis', [((5, 3), 1), ((3, 5, 2, 2), 0)])
-def test_unknown_class_follows_the_original(Mine, shape, axis):  # noqa: F811
-    layer = Mine(InputLayer((None, 5)))
-    layer.W = theano.shared(np.random.RandomState(0).randn(*shape))
-    with pytest.warns(UserWarning) as record:
-        l = nn.weight_norm(layer)
-    assert len(record) == 1 and record[0].filename == __file__
-    assert 'wnorm.register(Mine, W=%d)' % axis in str(record[0].message)
-    assert isinstance(l, wnorm.WeightNormLayer)
-    axes = tuple(i for i in range(len(shape)) if i != axis)
-    np.testing.assert_allclose(np.sum(layer.W.eval() ** 2, axis=axes), 1.,
-                               rtol=1e-5)
-    for refuse in (wnorm.weight_norm, nn.WeightNormLayer):
-        with pytest.raises(TypeError, match='wnorm.register'):
-            refuse(Mine(InputLayer((None, 5))))
+ZERO, ONE = 'Constant(0.0)', 'Constant(1.0)'
+SIGNATURES = [
+    (nn.lrelu, [('a', .2)]), (paper.lrelu, [('a', .1)]),
+    (nn.log_sum_exp, [('axis', 1)]),
+    (nn.adam_updates, [('lr', .001), ('mom1', .9), ('mom2', .999)]),
+    (paper.adamax_updates, [('lr', .001), ('mom1', .9), ('mom2', .999)]),
+    (nn.WeightNormLayer, [
+        ('b', ZERO), ('g', ONE), ('W', 'Normal(0.05)'), ('train_g', False),
+        ('init_stdv', 1.), ('nonlinearity', nn.relu), ('eps', 1e-6)]),
+    (nn.BatchNormLayer, [('b', ZERO), ('g', ONE), ('nonlinearity', nn.relu)]),
+    (nn.batch_norm, [('b', ZERO), ('g', ONE)]),
+    (nn.Deconv2DLayer, [
+        ('stride', (2, 2)), ('W', 'Normal(0.05)'), ('b', ZERO),
+        ('nonlinearity', nn.relu)]),
+    (nn.MinibatchLayer, [
+        ('dim_per_kernel', 5), ('theta', 'Normal(0.05)'),
+        ('log_weight_scale', ZERO), ('b', 'Constant(-1.0)')]),
+    (nn.GaussianNoiseLayer, [('sigma', .1)]),
+    (nn.l2normalize, [('train_scale', True)]),
+    (nn.DenseLayer, [
+        ('theta', 'Normal(0.1)'), ('b', ZERO), ('weight_scale', ONE),
+        ('train_scale', False), ('nonlinearity', nn.relu)]),
+    (paper.WeightNormLayer, [
+        ('b', ZERO), ('g', ONE), ('W', 'Normal(0.05)'),
+        ('nonlinearity', nn.relu)]),
+    (paper.MeanOnlyBNLayer, [
+        ('b', ZERO), ('g', ONE), ('W', 'Normal(0.05)'),
+        ('nonlinearity', nn.relu)]),
+    (paper.InitLayer, [
+        ('b', ZERO), ('g', ONE), ('nonlinearity', nn.relu)]),
+    (paper.BatchNormLayer, [
+        ('b', ZERO), ('g', ONE), ('W', 'Normal(0.05)'),
+        ('nonlinearity', nn.relu)]),
+    (paper.batch_norm, [('b', ZERO), ('g', ONE)]),
+    (paper.ZCA, [('regularization', 1e-5), ('x', None)]),
+]
 
 
-def test_unknown_class_of_another_dimension(Mine):  # noqa: F811
-    layer = Mine(InputLayer((None, 5)))
-    layer.W = T.tensor3()
-    with pytest.raises(TypeError, match='wnorm.register'):
-        nn.weight_norm(layer)
+@pytest.mark.parametrize('function, defaults', SIGNATURES, ids=[
+    '%s.%s' % (function.__module__, function.__name__)
+    for function, _ in SIGNATURES])
+def test_defaults(function, defaults):
+    found = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        value = parameter.default
+        if value is inspect.Parameter.empty:
+            continue
+        if isinstance(value, Normal):
+            value = 'Normal(%s)' % value.std
+        elif isinstance(value, Constant):
+            value = 'Constant(%s)' % value.val
+        found.append((name, value))
+    assert found == defaults
 
 
-def test_known_class_does_not_warn():
-    l = nn.weight_norm(DenseLayer(InputLayer((None, 5)), 3), train_g=True)
-    assert [p.name for p in get_all_params(l, trainable=True)] == [
-        'W', 'b', 'g']
+# --- parameters: names, order, tags ------------------------------------------
+
+def vectors():
+    return InputLayer((6, 5))
 
 
-# --- Deconv2DLayer -------------------------------------------------------------
-
-def reference(x, W, target, stride):
-    """Scatter each input value, times the filter, into the output."""
-    n, channels, rows, columns = x.shape
-    fr, fc = W.shape[2:]
-    out = np.zeros((n,) + tuple(target[1:]))
-    for i in range(rows):
-        for j in range(columns):
-            for u in range(fr):
-                for v in range(fc):
-                    # half padding: the centre of the filter meets the grid;
-                    # the gradient of a convolution has its filter flipped
-                    r = i * stride[0] + fr // 2 - u
-                    c = j * stride[1] + fc // 2 - v
-                    if 0 <= r < target[2] and 0 <= c < target[3]:
-                        out[:, :, r, c] += x[:, :, i, j].dot(W[:, :, u, v])
-    return out
+def dense(wrap, **kwargs):
+    return wrap(DenseLayer(vectors(), 4, W=Normal(.01)), **kwargs)
 
 
-@pytest.mark.parametrize('filter_size, stride, target', [
-    ((3, 3), (2, 2), (2, 4, 6, 6)), ((5, 3), (2, 1), (2, 4, 6, 3)),
-    (3, 1, (2, 4, 3, 3))])
-def test_deconv(filter_size, stride, target, floatX):
-    rng = np.random.RandomState(0)
-    x = rng.randn(2, 3, 3, 3).astype(floatX)
-    l = nn.Deconv2DLayer(InputLayer((2, 3, 3, 3)), target, filter_size,
-                         stride, nonlinearity=None)
-    assert l.output_shape == target
-    l.b.set_value(rng.randn(4).astype(floatX))
-    out = get_output(l, x).eval()
-    assert out.dtype == floatX and out.shape == target
-    np.testing.assert_allclose(
-        out, reference(x, l.W.get_value(), target, l.stride) +
-        l.b.get_value()[:, None, None], rtol=1e-4, atol=1e-5)
+# trainable, regularizable or both
+TR, T_, _R = ['regularizable', 'trainable'], ['trainable'], ['regularizable']
+PARAMETERS = [
+    ('nn.weight_norm', lambda: dense(nn.weight_norm),
+     [('W', TR), ('b', T_), ('g', [])]),
+    ('nn.weight_norm train_g', lambda: dense(nn.weight_norm, train_g=True),
+     [('W', TR), ('b', T_), ('g', T_)]),
+    ('nn.batch_norm', lambda: dense(nn.batch_norm),
+     [('W', TR), ('b', T_), ('g', T_), ('avg_batch_mean', []),
+      ('avg_batch_var', [])]),
+    ('nn.Deconv2DLayer', lambda: nn.Deconv2DLayer(
+        InputLayer((6, 3, 3, 3)), (6, 2, 6, 6), 3), [('W', TR), ('b', TR)]),
+    ('nn.DenseLayer', lambda: nn.DenseLayer(vectors(), 4),
+     [('theta', TR), ('weight_scale', _R), ('b', TR)]),
+    ('nn.DenseLayer train_scale', lambda: nn.DenseLayer(
+        vectors(), 4, train_scale=True),
+     [('theta', TR), ('weight_scale', TR), ('b', TR)]),
+    ('nn.MinibatchLayer', lambda: nn.MinibatchLayer(vectors(), 4),
+     [('theta', TR), ('log_weight_scale', TR), ('b', TR)]),
+    ('nn.l2normalize', lambda: dense(nn.l2normalize),
+     [('W', TR), ('b', T_), ('W_scale', T_)]),
+    ('nn.l2normalize fixed', lambda: dense(nn.l2normalize, train_scale=False),
+     [('W', TR), ('b', T_), ('W_scale', [])]),
+    ('nn.GaussianNoiseLayer', lambda: nn.GaussianNoiseLayer(vectors()), []),
+    ('weightnorm.weight_norm', lambda: dense(paper.weight_norm),
+     [('W', TR), ('b', T_), ('g', TR)]),
+    ('weightnorm.mean_only_bn', lambda: dense(paper.mean_only_bn),
+     [('W', TR), ('b', T_), ('g', TR), ('avg_batch_mean', [])]),
+    ('weightnorm.no_norm', lambda: dense(paper.no_norm),
+     [('W', TR), ('b', T_), ('g', [])]),
+    ('weightnorm.batch_norm', lambda: dense(paper.batch_norm),
+     [('W', TR), ('b', T_), ('g', TR), ('avg_batch_mean', []),
+      ('avg_batch_var', [])]),
+    ('weightnorm.GlobalAvgLayer', lambda: paper.GlobalAvgLayer(
+        InputLayer((6, 3, 3, 3))), []),
+]
 
 
-def test_deconv_parameters():
-    l = nn.Deconv2DLayer(InputLayer((2, 3, 3, 3)), (2, 4, 6, 6), (3, 3))
-    assert [p.name for p in l.get_params()] == ['W', 'b']
-    assert l.get_params(trainable=True, regularizable=True) == [l.W, l.b]
-    assert l.W.get_value().shape == (3, 4, 3, 3)
-    assert l.nonlinearity is nn.relu
+@pytest.mark.parametrize('make, parameters', [
+    row[1:] for row in PARAMETERS], ids=[row[0] for row in PARAMETERS])
+def test_parameters(make, parameters):
+    net = make()
+    found = [(param.name, sorted(tags))
+             for layer in lasagne.layers.get_all_layers(net)
+             for param, tags in layer.params.items()]
+    assert found == parameters
+    copy = pickle.loads(pickle.dumps(net))
+    assert type(copy) is type(net)
+    assert [p.name for p in get_all_params(copy)] == [
+        name for name, _ in parameters]
+    data = np.random.RandomState(0).randn(*lasagne.layers.get_all_layers(
+        net)[0].output_shape)
+    np.testing.assert_allclose(*[
+        get_output(one, data, deterministic=True).eval()
+        for one in (net, copy)])
 
 
-def test_deconv_without_bias():
-    l = nn.Deconv2DLayer(InputLayer((2, 3, 3, 3)), (2, 4, 6, 6), (3, 3),
-                         b=None, nonlinearity=lasagne.nonlinearities.tanh)
-    assert l.b is None and [p.name for p in l.get_params()] == ['W']
-    x = np.random.RandomState(0).randn(2, 3, 3, 3)
-    np.testing.assert_allclose(get_output(l, x).eval(), np.tanh(reference(
-        x, l.W.get_value(), l.target_shape, (2, 2))))
+# --- random draws ------------------------------------------------------------
+
+OWN, AGAIN = (.01, (5, 4)), (.05, (5, 4))
 
 
-def test_deconv_gradient():
-    rng = np.random.RandomState(0)
-    l = nn.Deconv2DLayer(InputLayer((2, 3, 3, 3)), (2, 4, 6, 6), (3, 3),
-                         nonlinearity=None)
+@pytest.mark.parametrize('make, draws', [
+    (lambda: dense(nn.weight_norm), [OWN]),
+    (lambda: dense(nn.weight_norm, W=Normal(.05)), [OWN, AGAIN]),
+    (lambda: dense(nn.batch_norm), [OWN]),
+    (lambda: dense(nn.l2normalize), [OWN]),
+    (lambda: dense(paper.weight_norm), [OWN, AGAIN]),
+    (lambda: dense(paper.mean_only_bn), [OWN, AGAIN]),
+    (lambda: dense(paper.batch_norm), [OWN, AGAIN]),
+    (lambda: dense(paper.batch_norm, W=Normal(.2)), [OWN, (.2, (5, 4))]),
+    (lambda: dense(paper.no_norm), [OWN]),
+    (lambda: nn.DenseLayer(vectors(), 4), [(.1, (5, 4))]),
+    (lambda: nn.MinibatchLayer(vectors(), 4), [(.05, (5, 4, 5))]),
+    (lambda: nn.Deconv2DLayer(InputLayer((6, 3, 3, 3)), (6, 2, 6, 6), 3),
+     [(.05, (3, 2, 3, 3))])])
+def test_draws(make, draws):
+    expected, found = [np.random.RandomState(3) for _ in range(2)]
+    lasagne.random.set_rng(found)
+    V = get_all_params(make())[0].get_value()
+    for deviation, shape in draws:
+        last = expected.normal(0, deviation, shape)
+    np.testing.assert_array_equal(V, last)
+    assert expected.rand() == found.rand()
 
-    def output(x, W):
-        return theano.clone(get_output(l, x), replace={l.W: W})
-    verify_grad(output, [rng.randn(2, 3, 3, 3), l.W.get_value()], rng=rng)
+
+def test_draw_of_the_noise():
+    expected, found = [np.random.RandomState(3) for _ in range(2)]
+    lasagne.random.set_rng(found)
+    nn.GaussianNoiseLayer(vectors())
+    expected.randint(1, 2147462579)
+    assert expected.rand() == found.rand()

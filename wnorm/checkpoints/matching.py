@@ -11,7 +11,7 @@ from .names import evaluate, is_shared, unique
 
 
 class LoadReport(namedtuple('LoadReport', 'path loaded converted notes')):
-    """What :func:`load` did; prints as text.
+    """What :func:`wnorm.load` did; prints as text.
 
     Attributes
     ----------

@@ -12,7 +12,8 @@ from .data import is_many
 from .graph import init_updates_of
 from .many import from_many
 from .network import (
-    about_the_gain, all_layers, is_to_do, left_as_they_are, wrapped_layers)
+    about_the_gain, all_layers, by_themselves, is_to_do, left_as_they_are,
+    wrapped_layers)
 from .one import from_one
 
 __all__ = ['init_updates', 'initialize']
@@ -195,7 +196,8 @@ def initialize(layer_or_layers, batch=None, deterministic=None):
     """
     layers = all_layers(layer_or_layers)
     notes = left_as_they_are(layers)
-    if notes and not any(map(is_to_do, layers)):
+    own = by_themselves(layers)
+    if notes and not own and not any(map(is_to_do, layers)):
         return Report((), notes)
     wrapped = wrapped_layers(layers)
     notes = [note for layer in wrapped
@@ -206,13 +208,13 @@ def initialize(layer_or_layers, batch=None, deterministic=None):
                         'deterministic=False, noise is drawn for each batch '
                         'and pass, and what depends on the batch sees one at '
                         'a time.')
-    overwritten = [layer for layer in wrapped if layer.changed()]
+    overwritten = [layer for layer in wrapped + own if layer.changed()]
     plan = (from_many if many else from_one)(
         layers, wrapped, batch, deterministic)
     _warn(wrapped, overwritten, plan.degenerate)  # perhaps as an error
     with values_set(OrderedDict(zip(plan.params, plan.values))):
         after = plan.after()
-    for layer in wrapped:
+    for layer in wrapped + own:
         layer.remember()
     return Report([
         LayerReport(layer, mean_before, std_before, mean_after, std_after,
@@ -226,8 +228,9 @@ def _warn(wrapped, overwritten, degenerate):
         warnings.warn(
             'initialize() overwrites b and g that have been changed since the '
             'layer was made or last initialized (trained or loaded values?): '
-            '%s' % ', '.join(describe(layer.input_layer)
-                             for layer in overwritten), stacklevel=3)
+            '%s' % ', '.join(describe(
+                layer.input_layer if is_to_do(layer) else layer)
+                for layer in overwritten), stacklevel=3)
     for layer, constant in zip(wrapped, degenerate):
         if constant.any():
             warnings.warn(

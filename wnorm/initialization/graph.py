@@ -10,7 +10,7 @@ from lasagne.layers import get_all_layers
 from ..naming import describe
 from ..recurrent import outside_scan
 from .data import is_free
-from .network import inputs_of, named, wrapped_layers
+from .network import by_themselves, inputs_of, named, wrapped_layers
 
 
 def init_updates_of(layers, outputs):
@@ -33,7 +33,7 @@ def init_updates_of(layers, outputs):
     output = dict(zip(layers, outputs))
     # the g that the weights of a layer contain
     own_g = {layer.input_layer: layer.g_param for layer in wrapped}
-    feeding = set(get_all_layers(wrapped))
+    feeding = set(get_all_layers(wrapped + by_themselves(layers)))
     on_top = {layer.input_layer: layer for layer in wrapped
               if layer.g_param in owner}
     for layer in [layer for layer in layers if layer in feeding]:

@@ -24,7 +24,7 @@ def from_many(layers, wrapped, source, deterministic):
     """What one batch does at once, level by level."""
     exact = deterministic is None or bool(deterministic)
     levels = levels_of(layers)
-    passes = max(levels[layer] for layer in wrapped)
+    passes = max([levels[layer] for layer in wrapped] + [1])
     batches = Batches(layers, source, passes)
     graph, degenerate, scales, found = None, {}, {}, {}
     with _progress(batches) as advance:

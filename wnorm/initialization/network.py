@@ -43,10 +43,11 @@ def wrapped_layers(layers):
     Raises
     ------
     ValueError
-        If there is none, or if one cannot be initialized.
+        If there is none, and none that initializes itself, or if one cannot
+        be initialized.
     """
     wrapped = [layer for layer in layers if is_to_do(layer)]
-    if not wrapped:
+    if not wrapped and not by_themselves(layers):
         raise ValueError('no layer of this network is weight-normalized: '
                          'wrap its layers with weight_norm first (last layer: '
                          '%s)' % describe(layers[-1]))
@@ -65,6 +66,12 @@ def is_to_do(layer):
     """Whether `layer` is a weight normalization, and not folded."""
     return isinstance(layer, WeightNormLayer) and bool(
         layer.params or records(layer.input_layer))
+
+
+def by_themselves(layers):
+    """Those of `layers` that set parameters of their own in the pass."""
+    return [layer for layer in layers
+            if getattr(layer, 'initializes_itself', False)]
 
 
 def named(layer):
@@ -95,8 +102,11 @@ def levels_of(layers):
 
 def left_as_they_are(layers):
     """Notes about what is normalized and will not be initialized."""
-    notes = []
+    notes = ['%s has an initialization of its own, which took part.'
+             % describe(layer) for layer in by_themselves(layers)]
     for layer in layers:
+        if layer in by_themselves([layer]):
+            continue
         names = [record.label if record.layer is layer or
                  record.label != record.name else
                  '%s of %s' % (record.label, type(record.layer).__name__)
@@ -115,7 +125,7 @@ def about_the_gain(layer):
     if layer.gain is None:
         return
     name = describe(layer.input_layer)
-    filters = records(layer.input_layer)['W'].num_filters
+    filters = layer.b_shape[0]
     each = {'filter': 1, 'layer': filters}.get(
         layer.gain.per, filters // layer.gain.per
         if not isinstance(layer.gain.per, str) else None)

@@ -1,126 +1,213 @@
 """The names of the ``nn.py`` that Lasagne users copied from improved-gan.
 
 A project that has such a file replaces its content by one line,
-``from wnorm.nn import *``.
+``from wnorm.nn import *``. The other flavour of the file, with other numbers,
+is :mod:`wnorm.nn.weightnorm`.
 """
-import warnings
+from lasagne.init import Constant
 
-import lasagne
-import theano.tensor as T
-from lasagne.layers import Layer
-from lasagne.nonlinearities import identity
-from lasagne.utils import as_tuple
+from .. import layers
+from ..layers import KEEP_W, WeightNormLayer, relu
+from . import batch_normalization, functions
+from .functions import centered_softplus, log_sum_exp
+from .normalized import DenseLayer, MinibatchLayer, l2normalize
+from .optimizers import adam_updates
+from .unnormalized import Deconv2DLayer, GaussianNoiseLayer
+from .wrapping import Guessing, guessed_axis
 
-from .. import filters, layers
-from ..layers import WeightNormLayer, relu
-from ..naming import describe
-
-__all__ = ['Deconv2DLayer', 'WeightNormLayer', 'lrelu', 'relu', 'weight_norm']
+__all__ = ['BatchNormLayer', 'Deconv2DLayer', 'DenseLayer',
+           'GaussianNoiseLayer', 'MinibatchLayer', 'WeightNormLayer',
+           'adam_updates', 'batch_norm', 'centered_softplus', 'l2normalize',
+           'log_sum_exp', 'lrelu', 'relu', 'weight_norm']
 
 
 def lrelu(x, a=0.2):
-    """max(x, a x)"""
-    return T.maximum(x, a * x)
+    """
+    wnorm.nn.lrelu(x, a=0.2)
+
+    The leaky rectifier max(x, a x).
+
+    Parameters
+    ----------
+    x : Theano expression
+        Of any shape.
+
+    a : float
+        The slope below 0.
+
+    Returns
+    -------
+    Theano expression
+        Of the shape of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from wnorm.nn import lrelu
+    >>> lrelu(np.array([-1., 2.])).eval()
+    array([-0.2,  2. ])
+    """
+    return functions.leaky(x, a)
 
 
-#: The original's rule: dimensions of W, axis of its filters.
-_ORIGINAL_RULE = {2: 1, 4: 0}
-
-
-class GuessedWeightNormLayer(WeightNormLayer):
+class GuessedWeightNormLayer(Guessing, WeightNormLayer):
     """A :class:`wnorm.WeightNormLayer` on a layer of an unknown class."""
-
-    @staticmethod
-    def find_layout(incoming):
-        return filters.Layout(_ORIGINAL_RULE[incoming.W.ndim])
 
 
 def weight_norm(layer, **kwargs):
-    """:func:`wnorm.weight_norm`, which guesses for unknown classes.
-
-    For a layer class that :mod:`wnorm.filters` does not know it falls back,
-    with a warning, on the rule of the copied file: filters on axis 1 of a
-    weight of two dimensions, on axis 0 of one of four.
     """
-    axis = _ORIGINAL_RULE.get(getattr(getattr(layer, 'W', None), 'ndim', None))
-    if axis is None or filters.find(layer) is not None:
-        return layers.wrap(WeightNormLayer, layer, kwargs)
-    name = type(layer).__name__
-    warnings.warn('%s: filters taken to be on axis %d of W, as in the '
-                  'original nn.py. Tell it once: wnorm.register(%s, W=%d)'
-                  % (describe(layer), axis, name, axis), stacklevel=2)
-    return layers.wrap(GuessedWeightNormLayer, layer, kwargs)
+    wnorm.nn.weight_norm(layer, **kwargs)
 
+    :func:`wnorm.weight_norm`, which guesses for unknown classes.
 
-class Deconv2DLayer(Layer):
+    Parameters
+    ----------
+    layer, **kwargs
+        As for :func:`wnorm.weight_norm`.
+
+    Returns
+    -------
+    :class:`WeightNormLayer`
+        On top of `layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`wnorm.weight_norm`; then `layer` is as it was.
+
+    Warns
+    -----
+    UserWarning
+        For a layer class that :mod:`wnorm.filters` does not know: the rule of
+        the copied file holds then, filters on axis 1 of a weight of two
+        dimensions, on axis 0 of one of four.
+
+    Examples
+    --------
+    >>> from lasagne.layers import InputLayer, DenseLayer
+    >>> from wnorm.nn import lrelu, weight_norm
+    >>> l = DenseLayer(InputLayer((None, 20)), 5, nonlinearity=lrelu)
+    >>> weight_norm(l, init_stdv=0.1)   # doctest: +NORMALIZE_WHITESPACE
+    WeightNormLayer(DenseLayer (None, 5), init_stdv=0.1, nonlinearity=lrelu)
     """
-    wnorm.nn.Deconv2DLayer(incoming, target_shape, filter_size, stride=(2, 2),
-    W=lasagne.init.Normal(0.05), b=lasagne.init.Constant(0.),
-    nonlinearity=relu, **kwargs)
+    return layers.wrap(WeightNormLayer if guessed_axis(layer) is None else
+                       GuessedWeightNormLayer, layer, kwargs)
 
-    Transposed 2D convolution to a given output shape.
 
-    The gradient, with respect to its input, of a convolution with 'half'
-    padding and flipped filters.
+class BatchNormLayer(batch_normalization.BatchNormLayer):
+    r"""
+    wnorm.nn.BatchNormLayer(incoming, b=lasagne.init.Constant(0.),
+    g=lasagne.init.Constant(1.), nonlinearity=relu, **kwargs)
+
+    Batch normalization of the layer below, with a bias and a nonlinearity.
+
+    .. math:: y = \phi\left(g \frac{t - \mu}{\sqrt{10^{-6} + \sigma^2}}
+              + b\right)
+
+    with :math:`\mu` and :math:`\sigma^2` the mean and the population variance
+    of each feature of the input t over the batch (and over positions), or,
+    with ``deterministic=True``, their running averages.
 
     Parameters
     ----------
     incoming : a :class:`lasagne.layers.Layer` instance or a tuple
-        The layer feeding into this layer, or the expected input shape.
+        The layer to normalize, without a nonlinearity of its own.
 
-    target_shape : tuple
-        The shape of the output: (batch size, filters, rows, columns).
-
-    filter_size : int or iterable of int
-        The size of the filters.
-
-    stride : int or iterable of int
-        The stride of the convolution, the upsampling of this layer.
-
-    W : Theano shared variable, numpy array or callable
-        The weights, of shape (input channels, filters, rows, columns).
-
-    b : Theano shared variable, numpy array, callable or None
-        The biases, of shape (filters,).
+    b, g : shared variable, expression, numpy array, callable or None
+        Initial value, expression or initializer for the biases and gains, of
+        shape ``(num_features,)``. None for none.
 
     nonlinearity : callable or None
-        The nonlinearity that is applied to the layer activations.
+        The nonlinearity that is applied to the layer's activations.
+
+    Attributes
+    ----------
+    avg_batch_mean, avg_batch_var : Theano shared variables
+        The running averages; neither trainable nor regularizable.
+
+    bn_updates : list of (shared variable, expression)
+        Their updates, set by each pass with ``deterministic=False``: 0.9 times
+        the average plus 0.1 times the batch's. Give them to
+        :func:`theano.function`; nothing updates them otherwise.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or shape, or unknown, or if the
+        number of features is not known. Nothing has changed.
+
+    Notes
+    -----
+    Usually called through :func:`batch_norm`. g is trainable and not
+    regularizable, b the same.
+
+    The variance that goes into the running average is multiplied by
+    n / (n - 1), n the number of examples; with one example, by 1.
+
+    References
+    ----------
+    .. [1] Ioffe, Sergey, and Christian Szegedy (2015): Batch Normalization:
+           Accelerating Deep Network Training by Reducing Internal Covariate
+           Shift. arXiv preprint arXiv:1502.03167.
 
     Examples
     --------
-    >>> from lasagne.layers import InputLayer
-    >>> from wnorm.nn import Deconv2DLayer, weight_norm
-    >>> l = InputLayer((100, 16, 4, 4))
-    >>> l = weight_norm(Deconv2DLayer(l, (100, 8, 8, 8), (5, 5)))
-    >>> l.output_shape
-    (100, 8, 8, 8)
+    >>> from lasagne.layers import InputLayer, DenseLayer
+    >>> from wnorm.nn import BatchNormLayer
+    >>> l = DenseLayer(InputLayer((None, 20)), 5, b=None, nonlinearity=None)
+    >>> BatchNormLayer(l).get_params()
+    [b, g, avg_batch_mean, avg_batch_var]
     """
-    filter_axis = 1
 
-    def __init__(self, incoming, target_shape, filter_size, stride=(2, 2),
-                 W=lasagne.init.Normal(0.05), b=lasagne.init.Constant(0.),
+    def __init__(self, incoming, b=Constant(0.), g=Constant(1.),
                  nonlinearity=relu, **kwargs):
-        super(Deconv2DLayer, self).__init__(incoming, **kwargs)
-        self.target_shape = target_shape
-        self.nonlinearity = identity if nonlinearity is None else nonlinearity
-        self.filter_size = as_tuple(filter_size, 2)
-        self.stride = as_tuple(stride, 2)
-        self.W_shape = (self.input_shape[1],
-                        target_shape[1]) + self.filter_size
-        self.W = self.add_param(W, self.W_shape, name='W')
-        if b is None:
-            self.b = None
-        else:
-            self.b = self.add_param(b, (target_shape[1],), name='b')
+        super(BatchNormLayer, self).__init__(incoming, b, g, KEEP_W,
+                                             nonlinearity, **kwargs)
 
-    def get_output_shape_for(self, input_shape):
-        return self.target_shape
 
-    def get_output_for(self, input, **kwargs):
-        op = T.nnet.abstract_conv.AbstractConv2d_gradInputs(
-            imshp=self.target_shape, kshp=self.W_shape,
-            subsample=self.stride, border_mode='half')
-        activation = op(self.W, input, self.target_shape[2:])
-        if self.b is not None:
-            activation = activation + self.b.dimshuffle('x', 0, 'x', 'x')
-        return self.nonlinearity(activation)
+def batch_norm(layer, b=Constant(0.), g=Constant(1.), **kwargs):
+    """
+    wnorm.nn.batch_norm(layer, b=lasagne.init.Constant(0.),
+    g=lasagne.init.Constant(1.), **kwargs)
+
+    Apply batch normalization to an existing layer.
+
+    Takes over the layer's nonlinearity, deletes its bias, and puts one
+    :class:`BatchNormLayer` on top, with a new bias.
+
+    Parameters
+    ----------
+    layer : a :class:`lasagne.layers.Layer` instance
+        The layer to normalize; it is modified.
+
+    b, g : shared variable, expression, numpy array, callable or None
+        See :class:`BatchNormLayer`.
+
+    **kwargs
+        `nonlinearity` (instead of the layer's own) and `name`.
+
+    Returns
+    -------
+    :class:`BatchNormLayer`
+        On top of `layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :class:`BatchNormLayer`; then `layer` is as it was.
+
+    Notes
+    -----
+    In hidden layers. Collect `bn_updates` after the training pass, and ask
+    for outputs with ``deterministic=True`` when you test.
+
+    Examples
+    --------
+    >>> from lasagne.layers import InputLayer, DenseLayer, get_all_params
+    >>> from wnorm.nn import batch_norm
+    >>> l = batch_norm(DenseLayer(InputLayer((None, 20)), 50), g=None)
+    >>> get_all_params(l)
+    [W, b, avg_batch_mean, avg_batch_var]
+    """
+    return batch_normalization.wrap(BatchNormLayer, layer,
+                                    dict(kwargs, b=b, g=g))
