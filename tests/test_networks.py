@@ -214,7 +214,7 @@ def test_what_is_normalized_already_is_left_out():
 
 
 def test_what_has_a_gain_without_norms_is_left_out():
-    l = no_norm(dense())
+    l = no_norm(dense(5))
     net = weight_norm_network(DenseLayer(l, 3))
     found = [type(layer) for layer in get_all_layers(net)]
     assert found.count(InitLayer) == found.count(WeightNormLayer) == 1

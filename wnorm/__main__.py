@@ -2,13 +2,14 @@
 import argparse
 import sys
 
+from . import port
 from .stack import doctor
 from .stack.gpu import command, prepare
 
 #: Modules with the functions ``add_arguments(parser)`` and ``run(arguments)``
 #: by the names of their commands.
 COMMANDS = {'doctor': doctor, 'gpu': command,
-            'gpu-setup': prepare}
+            'gpu-setup': prepare, 'port': port}
 
 
 def main(argv=None):
