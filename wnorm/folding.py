@@ -13,6 +13,7 @@ from lasagne.layers import (
 from lasagne.nonlinearities import identity
 from theano.compile import SharedVariable
 
+from .forms import Form
 from .initialization import all_layers
 from .layers import WeightNormLayer
 from .naming import describe, table
@@ -356,33 +357,16 @@ def number(variable, name):
 
 def effective_weight(record):
     """W in float64, by the formula."""
+    form = Form.of(record)
     V = number(record.V, 'V').astype('float64')
-    axes = record.layout.norm_axes(V.ndim)
-    # relative to the largest entry, so that no square under- or overflows
-    unit = np.max(abs(V), axis=axes, keepdims=True, initial=0)
-    unit = np.where(unit == 0, 1, unit)
+    g = None if record.gain is None else number(
+        record.g_param, record.gain.name)
     # what became infinite or NaN in training is so afterwards
     with np.errstate(all='ignore'):
-        if not record.normalizes:
-            return V if record.gain is None else V * gains(record, V.ndim)
-        V = V / unit
-        norm = np.hypot(np.sqrt(record.eps) / unit, np.sqrt(
-            np.sum(np.square(V), axis=axes, keepdims=True)))
-        W = V / np.where(norm == 0, 1, norm)
-        return W if record.gain is None else W * gains(record, W.ndim)
-
-
-def gains(record, ndim):
-    """g, aligned with W."""
-    gain, name = record.gain, record.gain.name
-    g = number(record.g_param, name).astype('float64')
-    g = gain.spread(np.exp(g) if gain.exp else g, record.num_filters)
-    axes = [axis % ndim for axis in (record.layout.filter_axis,) +
-            record.layout.position_axes][:g.ndim]
-    shape = [1] * ndim
-    for axis, size in zip(axes, g.shape):
-        shape[axis] = size
-    return g.transpose(np.argsort(axes)).reshape(shape)
+        if record.normalizes:
+            return form.weight(V, g)
+        return V if g is None else V * form.expand(
+            form.gains(g, (record.num_filters,)), V.ndim)
 
 
 class Nothing(object):

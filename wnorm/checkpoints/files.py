@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..filters import Layout
-from .forms import Form
+from ..forms import Form
 
 FORMAT = 1
 

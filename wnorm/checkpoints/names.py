@@ -9,11 +9,11 @@ from lasagne.layers import (
 from theano.compile import SharedVariable
 
 from .. import filters
+from ..forms import Form
 from ..initialization import all_layers
 from ..layers import WeightNormLayer
 from ..naming import describe
 from ..parameters import records
-from .forms import Form
 
 
 class Entry(object):

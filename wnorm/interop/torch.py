@@ -30,7 +30,7 @@ from lasagne.layers import Layer
 from lasagne.nonlinearities import identity
 from theano.compile import SharedVariable
 
-from ..checkpoints.forms import Form
+from ..forms import Form
 from ..initialization import all_layers
 from ..layers import WeightNormLayer
 from ..naming import describe, table
@@ -433,14 +433,10 @@ def _written(module, form):
 
 def _gains(record):
     """g in float64, one per filter."""
-    gain, number = record.gain, record.num_filters
-    if gain is None:
-        return np.ones(number)
-    g = value_of(record.g_param, '%s: g' % describe(record.layer)).astype(
-        'float64')
-    if gain.exp:
-        g = np.exp(g)
-    return np.repeat(g, number // g.size)
+    form = Form.of(record)
+    g = None if form.param is None else value_of(
+        record.g_param, '%s: g' % describe(record.layer))
+    return form.gains(g, (record.num_filters,))
 
 
 def _without_eps(module, g, V):
@@ -685,7 +681,7 @@ class _Reader(object):
     def put_shared(self, W, how):
         """The same where several filters have one g, or all have g = 1."""
         record, gain = self.module.record, self.module.record.gain
-        form = Form.of(record, gain and gain.name)
+        form = Form.of(record)
         try:
             V, g = form.split(W, () if gain is None else gain.shape(
                 record.num_filters), 32 * self.eps)

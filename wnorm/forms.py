@@ -1,10 +1,13 @@
-"""How a weight is normalized, as a file says it, and its arithmetic."""
+"""How a weight is normalized, in words and in NumPy's arithmetic.
+
+For what leaves Theano: folded weights, checkpoints, PyTorch.
+"""
 from collections import OrderedDict, namedtuple
 
 import numpy as np
 
-from ..filters import Layout
-from ..parameters import NormalizedParam
+from .filters import Layout
+from .parameters import NormalizedParam
 
 
 class Form(namedtuple('Form', 'layout eps param per exp')):
@@ -15,12 +18,14 @@ class Form(namedtuple('Form', 'layout eps param per exp')):
     norms = NormalizedParam.norms
 
     @classmethod
-    def of(cls, record, param):
+    def of(cls, record, param=None):
+        """That of a record, whose gain a file calls `param`."""
         ndim = record.V.ndim
         layout = Layout(record.layout.filter_axis % ndim, tuple(
             axis % ndim for axis in record.layout.position_axes), 0)
         gain = record.gain
-        return cls(layout, record.eps, param, gain and gain.per,
+        return cls(layout, record.eps, param or gain and gain.name,
+                   gain and gain.per,
                    bool(gain and gain.exp))
 
     def row(self):
@@ -78,15 +83,19 @@ class Form(namedtuple('Form', 'layout eps param per exp')):
         """W, given V and the gain's parameter, in float64."""
         V = V.astype('float64')
         norms = self.norms(V)
+        scale = np.divide(self.gains(param, norms.shape), norms,
+                          where=norms != 0, out=np.zeros(norms.shape))
+        return V * self.expand(scale, V.ndim)
+
+    def gains(self, param, shape):
+        """g in float64, given its parameter, for norms of a shape."""
         g = np.ones(()) if param is None else param.astype('float64')
         if self.exp:
             g = np.exp(g)
-        if g.ndim == 1:
-            g = np.repeat(g, len(norms) // len(g)).reshape(
-                (-1,) + (1,) * (norms.ndim - 1))
-        scale = np.divide(g, norms, where=norms != 0,
-                          out=np.zeros(norms.shape))
-        return V * self.expand(scale, V.ndim)
+        if g.shape != shape:  # for several filters, or all positions
+            g = np.repeat(g, shape[0] // g.size).reshape(
+                (-1,) + (1,) * (len(shape) - 1))
+        return np.broadcast_to(g, shape)
 
     def split(self, W, g_shape, rounding):
         """V and the gain's parameter for the plain weight W, in float64.
