@@ -3,6 +3,7 @@
 # make test-all   also what takes longer: installations into fresh venvs
 # make test-torch what needs PyTorch, which it installs (CPU builds are at
 #                 https://download.pytorch.org/whl/cpu: PIP_INDEX_URL)
+# make docs       the manual, in build/docs
 # make bench      time, memory, compiling: tables and a chart (BENCH=--quick
 #                 for two minutes of it)
 # make test-sanitize  the C code under AddressSanitizer and UBSan
@@ -31,8 +32,8 @@ COVER = $(if $(LASAGNE)$(filter-out python3,$(PYTHON)),,--cov --cov-report=term)
 # runs what follows -- on a device, which must be there for the tests
 GPU = $(EXPORT) WNORM_GPU_REQUIRED=1 $(BIN)/python -m wnorm gpu
 
-.PHONY: demo test test-slow test-all test-torch test-sanitize bench doctor gpu \
-        test-gpu test-opencl check-cudnn gpu-bundle clean
+.PHONY: demo test test-slow test-all test-torch test-sanitize docs bench doctor \
+        gpu test-gpu test-opencl check-cudnn gpu-bundle clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -49,6 +50,12 @@ test-all: test test-slow
 test-torch: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[torch]'
 	$(EXPORT) $(BIN)/$(PYTEST) -m torch
+
+# it imports the real Theano and Lasagne; the links to others are not fetched
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint requirements.txt --editable '.[docs]'
+	$(EXPORT) $(BIN)/python -m sphinx -W --keep-going -q docs build/docs
+	@echo "build/docs/index.html"
 
 bench: $(READY)
 	$(EXPORT) $(BIN)/python benchmarks --out bench $(BENCH)

@@ -56,6 +56,9 @@ class build_with_hook(build):
 # what the examples need beyond the library
 EXAMPLES = ['scikit-learn', 'matplotlib', 'tqdm']
 
+# what python -m wnorm port converts Python 2 with
+PORT = ['fissix']
+
 setup(
     name='wnorm',
     version=re.search(r"^__version__ = '(.*)'", read('wnorm/__init__.py'),
@@ -78,9 +81,11 @@ setup(
         'scipy',
     ],
     extras_require={
+        'docs': ['furo', 'myst-parser', 'numpydoc', 'sphinx'],
         'examples': EXAMPLES,
-        'test': EXAMPLES + ['hypothesis', 'joblib', 'pytest', 'pytest-cov',
-                            'pytest-xdist'],
+        'port': PORT,
+        'test': EXAMPLES + PORT + ['hypothesis', 'joblib', 'pytest',
+                                   'pytest-cov', 'pytest-xdist'],
         'torch': ['torch'],
     },
     classifiers=[
