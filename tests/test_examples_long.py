@@ -479,24 +479,6 @@ def test_cifar10_schedule(cifar10):
         np.testing.assert_allclose(found, (rate, momentum))
 
 
-@pytest.fixture
-def pooling(monkeypatch):
-    namespace = {}
-    exec(MENDED_POOLING, namespace)
-    monkeypatch.setattr(namespace['pool'].Pool, 'perform',
-                        namespace['perform'])
-
-
-#: Theano's max pooling in Python indexes with a list, which NumPy refuses.
-MENDED_POOLING = r'''
-import inspect, re, textwrap
-from theano.tensor.signal import pool
-source = textwrap.dedent(inspect.getsource(pool.Pool.perform))
-exec(re.sub(r'yk\[\[(.*?)\]\]\)', r'yk[tuple([\1])])', source), vars(pool),
-     globals())
-'''
-
-
 def test_cifar10_net(cifar10):
     net = cifar10.build(cifar10.weight, 96)
     shapes = [p.get_value().shape for p in get_all_params(net)]
@@ -513,7 +495,7 @@ def test_cifar10_net(cifar10):
 @pytest.mark.slow  # convolutions in Python
 @pytest.mark.parametrize('norm', ['plain', 'weight', 'mean-only',
                                   'weight+mean-only', 'batch'])
-def test_cifar10_initialization(cifar10, pooling, norm):
+def test_cifar10_initialization(cifar10, norm):
     """All units start with mean 0 and deviation 1, in all normalizations."""
     random = np.random.RandomState(1)
     X = random.randn(10, 3, 16, 16)
@@ -721,15 +703,6 @@ def test_refuses(modules, name, arguments, capsys):
 
 # --- the programs, interrupted -----------------------------------------------
 
-START = MENDED_POOLING + r'''
-pool.Pool.perform = perform
-import runpy, sys
-sys.path.insert(0, %r)
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name='__main__')
-''' % FOLDER
-
-
 class Program(object):
     """A program that runs; what it prints goes into files."""
 
@@ -741,8 +714,8 @@ class Program(object):
         with open(str(self.out), 'wb') as out, open(
                 str(self.error), 'wb') as error:
             self.process = subprocess.Popen(
-                [sys.executable, '-c', START,
-                 os.path.join(FOLDER, name + '.py')] + list(arguments),
+                [sys.executable, os.path.join(FOLDER, name + '.py')] +
+                list(arguments),
                 cwd=str(folder), env=environment, stdout=out, stderr=error)
 
     def interrupt(self):

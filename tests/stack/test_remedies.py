@@ -337,6 +337,37 @@ def test_a_sparse_product_leaves_its_input():
     np.testing.assert_array_equal(Z, before)
 
 
+@pytest.mark.parametrize('mode', ['max', 'sum', 'average_inc_pad'])
+def test_pooling_in_python(mode):
+    assert 'theano.tensor.signal.pool' in remedies.applied
+    from theano.tensor.signal.pool import pool_2d
+    pad = (0, 0) if mode == 'sum' else (1, 0)
+
+    def pooled(x):
+        return pool_2d(x, (3, 2), ignore_border=True, stride=(2, 1), pad=pad,
+                       mode=mode)
+    random = np.random.RandomState(0)
+    values = random.normal(size=(2, 3, 5, 4))
+    padded = np.pad(values, [(0, 0), (0, 0), (pad[0],) * 2, (0, 0)],
+                    constant_values=-np.inf if mode == 'max' else 0)
+    x = T.tensor4()
+    result = theano.function([x], pooled(x))(values)
+    assert result.shape == (2, 3, 3 if pad[0] else 2, 3)
+    for i, j in np.ndindex(result.shape[2:]):
+        window = np.s_[:, :, 2 * i:2 * i + 3, j:j + 2]
+        expected = (padded[window].max(axis=(2, 3)) if mode == 'max' else
+                    padded[window].sum(axis=(2, 3)))
+        if mode == 'average_inc_pad':
+            expected /= 6
+        np.testing.assert_allclose(result[:, :, i, j], expected)
+    theano.gradient.verify_grad(pooled, [values], rng=random)
+    if mode == 'max':
+        direction = T.tensor4()
+        along = theano.function([x, direction], T.Rop(
+            pooled(x), x, direction))(values, values)
+        np.testing.assert_allclose(along, result)  # linear along x itself
+
+
 # --- SciPy ----------------------------------------------------------------
 
 def scipy_signal(monkeypatch, **modules):
@@ -462,9 +493,8 @@ def test_max_pool_2d(ignore_border, st, padding, mode):
         keywords['ignore_border'] = ignore_border
     if st is not None:
         keywords.update(st=st, padding=padding, mode=mode)
-    # Theano's Pool does not run in Python under a recent NumPy
     result = theano.function([x], downsample.max_pool_2d(
-        x, (3, 2), **keywords), mode='FAST_RUN')(values)
+        x, (3, 2), **keywords))(values)
     np.testing.assert_allclose(result, pool(
         values, (3, 2), bool(ignore_border), st or (3, 2), padding, mode),
         rtol=1e-6)

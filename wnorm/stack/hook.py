@@ -16,6 +16,7 @@ TRIGGERS = frozenset([
     'theano.tensor.blas',
     'theano.sparse.opt',
     'theano.tensor.signal.downsample',
+    'theano.tensor.signal.pool',
     'lasagne',
     'lasagne.layers.dnn',
     'lasagne.layers.special',

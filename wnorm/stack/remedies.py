@@ -7,11 +7,13 @@ the doctor reads it.
 import configparser
 import contextlib
 import importlib.util
+import inspect
 import logging
 import os
 import re
 import shlex
 import sys
+import textwrap
 import types
 import warnings
 
@@ -328,6 +330,26 @@ def _with_sparse(module):
             'sparse, in the place of z, even where z is an input: left out')
 
 
+def index_with_tuples(Op):
+    """Have an Op's Python code index with tuples, where it does with lists."""
+    source = re.sub(
+        r'\[(\[region_slices.* in xrange\(nd\)\]|region_slice)\]',
+        r'[tuple(\1)]', textwrap.dedent(inspect.getsource(Op.perform)))
+    scope = {}
+    exec(source, Op.perform.__globals__, scope)
+    Op.perform = scope['perform']
+
+
+@contextlib.contextmanager
+def _with_pooling(module):
+    yield
+    for Op in module.Pool, module.AveragePoolGrad, module.MaxPoolRop:
+        index_with_tuples(Op)
+    applied['theano.tensor.signal.pool'] = (
+        'its code in Python indexes with lists of slices, which NumPy '
+        'refuses: with tuples')
+
+
 def _downsample(name, path):
     return _stand_in(name, path, 'downsample', (
         'removed from Theano 0.9, imported by Lasagne 0.1: '
@@ -445,6 +467,7 @@ _ACTIONS = {
     'theano.tensor.blas': _mended(_with_blas),
     'theano.sparse.opt': _mended(_with_sparse),
     'theano.tensor.signal.downsample': _downsample,
+    'theano.tensor.signal.pool': _mended(_with_pooling),
     'lasagne.layers.dnn': _dnn,
     'lasagne.layers.special': _special,
     'lasagne': _needs_pkg_resources,
