@@ -32,7 +32,7 @@ from lasagne.nonlinearities import LeakyRectify
 import wnorm
 from experiment import (
     Run, check_md5, digits, draw_curves, interruptible, positive, pyplot,
-    read_log, restart)
+    read_log)
 from wnorm.nn import weightnorm
 from wnorm.parameters import all_records
 
@@ -236,14 +236,13 @@ def experiment(norm, data, options):
     train, test = compile_functions(net)
 
     folder = os.path.join(options.out, norm)
-    if options.restart:
-        restart(folder)
     settings = dict(
         norm=norm, data='digits' if options.data is None else 'CIFAR-10',
         side=X.shape[-1], epochs=options.epochs, width=options.width,
         learning_rate=options.learning_rate, seed=options.seed,
         floatX=theano.config.floatX)
-    run = Run(folder, settings, COLUMNS, [train, test], random)
+    run = Run(folder, settings, COLUMNS, [train, test], random,
+              options.restart)
     if run.fresh:
         initialize(net, norm, options.width,
                    X[random.permutation(len(X))[:500]])

@@ -40,6 +40,9 @@ class Run(object):
     random : numpy.random.RandomState
         Decides the order of the data.
 
+    again : bool
+        Forget the run that `folder` holds.
+
     Attributes
     ----------
     fresh : bool
@@ -48,8 +51,12 @@ class Run(object):
     rows : list of list of float
         One per epoch that is done.
     """
-    def __init__(self, folder, settings, columns, functions, random):
+    def __init__(self, folder, settings, columns, functions, random,
+                 again=False):
         os.makedirs(folder, exist_ok=True)
+        if again:
+            restart(folder)
+        self.again = again
         self.path = os.path.join(folder, 'checkpoint.npz')
         self.log = os.path.join(folder, 'log.csv')
         self.settings = settings
@@ -93,9 +100,8 @@ class Run(object):
                     bar.update()
                     if interruption.signal:
                         self._save(begun)
-                        interruption.leave(
-                            'epoch %d, step %d of %d' % (
-                                epoch + 1, self.step, len(batches)), self.path)
+                        self._leave(interruption, 'epoch %d, step %d of %d' % (
+                            epoch + 1, self.step, len(batches)))
                 row = [float(value) for value in finish(
                     epoch, self.totals / len(batches))]
                 self.rows.append(row)
@@ -104,7 +110,14 @@ class Run(object):
                 self._write_log()
                 bar.set_postfix(zip(self.columns, ['%.4g' % v for v in row]))
                 if interruption.signal:
-                    interruption.leave('epoch %d' % (epoch + 1), self.path)
+                    self._leave(interruption, 'epoch %d' % (epoch + 1))
+
+    def _leave(self, interruption, where):
+        print('\ninterrupted after %s: all is in %s. The same command%s '
+              'continues there' % (
+                  where, self.path, ', without --restart,' if self.again else
+                  ''), file=sys.stderr)
+        sys.exit(128 + interruption.signal)
 
     def _save(self, random):
         """`random`: the state at the beginning of the present epoch."""
@@ -185,11 +198,6 @@ class Interruption(object):
             signal.signal(again, signal.SIG_DFL)
         # not through sys.stderr, which this may have interrupted
         os.write(2, b'\nsaving after this step; once more ends at once\n')
-
-    def leave(self, where, path):
-        print('\ninterrupted after %s: all is in %s. The same command '
-              'continues there' % (where, path), file=sys.stderr)
-        sys.exit(128 + self.signal)
 
     def __exit__(self, *error):
         for number, handler in self.before.items():

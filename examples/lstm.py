@@ -27,7 +27,7 @@ from lasagne.layers import (
 
 import wnorm
 from experiment import (
-    Run, draw_curves, interruptible, positive, pyplot, read_log, restart)
+    Run, draw_curves, interruptible, positive, pyplot, read_log)
 
 MODULES = ['argparse', 'ast', 'difflib', 'doctest', 'inspect', 'pdb',
            'subprocess', 'tarfile', 'typing', 'zipfile']
@@ -124,14 +124,13 @@ def experiment(norm, text, options):
     train, test, predict = compile_functions(net, options.learning_rate)
 
     folder = os.path.join(options.out, norm)
-    if options.restart:
-        restart(folder)
     settings = dict(
         norm=norm, characters=options.characters, symbols=len(alphabet),
         units=options.units, length=options.length, batch=options.batch_size,
         learning_rate=options.learning_rate, seed=options.seed,
         text=checksum(text), floatX=theano.config.floatX)
-    run = Run(folder, settings, COLUMNS, [train, test], random)
+    run = Run(folder, settings, COLUMNS, [train, test], random,
+              options.restart)
 
     def plan(epoch):
         order = random.permutation(len(X))

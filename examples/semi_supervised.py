@@ -26,14 +26,15 @@ import numpy as np
 import theano
 import theano.tensor as T
 from lasagne.layers import (
-    DenseLayer, GaussianNoiseLayer, InputLayer, get_all_params, get_output)
+    DenseLayer, GaussianNoiseLayer, InputLayer, get_all_layers,
+    get_all_params, get_output)
 from lasagne.nonlinearities import rectify, sigmoid
 from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 import wnorm
 from experiment import (
     Run, check_md5, digits, draw_curves, interruptible, positive, pyplot,
-    read_log, restart)
+    read_log)
 from wnorm import weight_norm
 from wnorm.nn import adam_updates, batch_norm, log_sum_exp
 
@@ -177,10 +178,13 @@ def averaged(params, rate):
 
 def compile_functions(net, features, generator, options):
     """A step of the discriminator, one of the generator, the number of errors
-    on a batch, and images from noise."""
+    on a batch, images from noise, and what sets the parameters to their
+    averages."""
     x, x_unlabelled, y = T.matrix(), T.matrix(), T.ivector()
     noise, rate = T.matrix(), options.learning_rate
     images = get_output(generator)
+    statistics = [update for layer in get_all_layers(generator)
+                  for update in getattr(layer, 'bn_updates', [])]
     logits = get_output(net, x)
     supervised, unsupervised = losses(
         logits, y, get_output(net, x_unlabelled), get_output(net, images))
@@ -198,14 +202,15 @@ def compile_functions(net, features, generator, options):
         get_output(features, images), axis=0)
     matching = T.mean(T.sqr(difference))
     train_generator = theano.function(
-        [x_unlabelled], matching, updates=adam_updates(
+        [x_unlabelled], matching, updates=statistics + adam_updates(
             get_all_params(generator, trainable=True), matching, rate, .5))
 
     predicted = T.argmax(get_output(net, x, deterministic=True), axis=1)
     return (train, train_generator,
             theano.function([x, y], T.sum(T.neq(predicted, y)),
                             givens=averages),
-            theano.function([noise], get_output(generator, noise)))
+            theano.function([noise], get_output(generator, noise)),
+            theano.function([], updates=averages))
 
 
 # --- training --------------------------------------------------------------
@@ -219,6 +224,9 @@ def experiment(data, options):
     chosen = labelled(y, options.labels_per_class,
                       np.random.RandomState(options.seed))
     size = options.batch_size
+    if size > len(X):
+        raise SystemExit('--batch-size %d: there are %d images to train with'
+                         % (size, len(X)))
 
     random = np.random.RandomState(options.seed)
     lasagne.random.set_rng(np.random.RandomState(random.randint(2 ** 15)))
@@ -226,11 +234,9 @@ def experiment(data, options):
         (size, NOISE))
     generator = build_generator(options.width, side ** 2, noise)
     net, features = build_discriminator(options.width, side ** 2)
-    train, train_generator, test, generate = compile_functions(
+    train, train_generator, test, generate, average = compile_functions(
         net, features, generator, options)
 
-    if options.restart:
-        restart(options.out)
     run = Run(options.out, dict(
         data='digits' if options.data is None else 'MNIST',
         floatX=theano.config.floatX, **{name: getattr(options, name) for name
@@ -238,7 +244,8 @@ def experiment(data, options):
                                             'labels_per_class', 'seed',
                                             'unlabeled_weight',
                                             'learning_rate')}),
-              COLUMNS, [train, train_generator, test], random)
+              COLUMNS, [train, train_generator, test], random,
+              options.restart)
     if run.fresh:
         wnorm.initialize(net, X[random.permutation(len(X))[:500]])
 
@@ -263,6 +270,7 @@ def experiment(data, options):
         return list(means) + [100. * wrong / len(X_test)]
 
     run.train(options.epochs, plan, step, finish)
+    average()  # what was tested
     for name, layer in ('net', net), ('generator', generator):
         wnorm.save(layer, os.path.join(options.out, name + '.npz'))
     images = generate(lasagne.utils.floatX(np.random.RandomState(

@@ -59,7 +59,7 @@ class Toy(object):
     """
     made = {}  # compiled once for each precision
 
-    def __init__(self, experiment, folder, **settings):
+    def __init__(self, experiment, folder, again=False, **settings):
         if theano.config.floatX not in self.made:
             w = theano.shared(np.zeros(3, theano.config.floatX))
             stream = MRG_RandomStreams(7)
@@ -75,7 +75,7 @@ class Toy(object):
         self.random = np.random.RandomState(3)
         self.run = experiment.Run(
             str(folder), dict(dict(rate=1), **settings), ['sum', 'square'],
-            [self.function, self.function], self.random)
+            [self.function, self.function], self.random, again)
         self.steps = []
 
     def train(self, epochs=4, interrupt=None):
@@ -218,16 +218,20 @@ def refused(function, *arguments):
     return str(info.value)
 
 
-def test_other_settings(experiment, tmp_path):
+def test_other_settings(experiment, tmp_path, capsys):
     Toy(experiment, tmp_path).train(1)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     with pytest.raises(SystemExit) as info:
         Toy(experiment, tmp_path, rate=2, norm='batch')
     assert "norm is 'batch', there None; rate is 2, there 1" in str(info.value)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
-    experiment.restart(str(tmp_path))
-    assert not list(tmp_path.iterdir())
-    assert Toy(experiment, tmp_path, rate=2).run.fresh
+    toy = Toy(experiment, tmp_path, again=True, rate=2)
+    assert toy.run.fresh and not toy.run.rows
+    with pytest.raises(SystemExit):
+        toy.train(interrupt=2)
+    assert 'The same command, without --restart, continues' in (
+        capsys.readouterr().err)
+    assert not Toy(experiment, tmp_path, rate=2).run.fresh
 
 
 @pytest.mark.parametrize('damage', [
@@ -701,6 +705,12 @@ def test_refuses(modules, name, arguments, capsys):
     assert not os.path.exists('no')
 
 
+def test_batches_larger_than_the_data(semi, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert '--batch-size 5000: there are 1347 images' in refused(
+        semi.main, ['--batch-size', '5000'])
+
+
 # --- the programs, interrupted -----------------------------------------------
 
 class Program(object):
@@ -774,5 +784,10 @@ def test_interrupted_program(tmp_path, name, arguments, folder, picture):
             for key in a:
                 np.testing.assert_array_equal(a[key], b[key], err_msg=key)
     assert (whole / 'net.npz').exists() and not list(place.glob('*.part'))
+    if name == 'semi_supervised':  # for use with deterministic=True
+        with np.load(str(whole / 'generator.npz')) as generator:
+            means = [generator[key] for key in generator
+                     if key.endswith('avg_batch_mean')]
+        assert means and all(mean.any() for mean in means)
     data = (tmp_path / 'whole' / picture).read_bytes()
     assert data[:4] == b'\x89PNG' and len(data) < 60000

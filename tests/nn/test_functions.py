@@ -83,7 +83,7 @@ def test_softmax_loss_of_any_size():
 
 
 @pytest.mark.parametrize('labels', [
-    np.ones(4), np.ones((4, 3, 1)), np.array(1)])
+    np.ones(4), np.ones(4, bool), np.ones((4, 3, 1)), np.array(1)])
 def test_softmax_loss_of_no_labels(labels):
     with pytest.raises(TypeError, match='vector of integer labels'):
         paper.softmax_loss(labels, T.matrix())

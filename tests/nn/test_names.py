@@ -278,3 +278,9 @@ def test_draw_of_the_noise():
     nn.GaussianNoiseLayer(vectors())
     expected.randint(1, 2147462579)
     assert expected.rand() == found.rand()
+
+
+def test_recurrent_layers():
+    layer = lasagne.layers.LSTMLayer(InputLayer((None, 3, 2)), 4)
+    assert nn.weight_norm(layer, params=['W_hid_to_cell']) is layer
+    assert layer.g_W_hid_to_cell in layer.get_params()

@@ -364,6 +364,14 @@ def test_save_and_load(wrap, tmp_path):
         for one in (net, other)])
 
 
+def test_names_in_a_checkpoint_without_norms(tmp_path):
+    path = str(tmp_path / 'net.npz')
+    wnorm.save(paper.no_norm(dense()), path)
+    with np.load(path) as file:
+        assert sorted(key.split('/')[-1] for key in file
+                      if '/' in key) == ['W', 'b', 'g']
+
+
 # --- bad input ---------------------------------------------------------------
 
 def refused(wrap, layer, error, match, **kwargs):

@@ -13,7 +13,7 @@ from ..forms import Form
 from ..initialization import all_layers
 from ..layers import WeightNormLayer
 from ..naming import describe
-from ..parameters import records
+from ..parameters import records, scaled
 
 
 class Entry(object):
@@ -46,10 +46,15 @@ class Entry(object):
                     g = '%s_%s' % (g, record.name)
                 g = self._add(g, record.g_param)
             self.forms[V] = Form.of(record, g)
+        alone = scaled(layer)
+        if alone is not None:  # g V, without norms
+            self._add(alone.name, alone.V)
+            if alone.gain is not None:
+                self._add(alone.gain.name, alone.g_param)
         for name in filters.names(layer):
             # an expression, which only later versions of Lasagne register
             weight = getattr(layer, name, None)
-            if (name not in self.forms and not is_shared(weight) and
+            if (name not in self.slots and not is_shared(weight) and
                     isinstance(weight, theano.Variable)):
                 self._add(name, weight)
         for owner in [layer] + wrappers:

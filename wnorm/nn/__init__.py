@@ -68,7 +68,7 @@ def weight_norm(layer, **kwargs):
     Returns
     -------
     :class:`WeightNormLayer`
-        On top of `layer`.
+        On top of `layer`; a recurrent layer itself.
 
     Raises
     ------
@@ -90,8 +90,9 @@ def weight_norm(layer, **kwargs):
     >>> weight_norm(l, init_stdv=0.1)   # doctest: +NORMALIZE_WHITESPACE
     WeightNormLayer(DenseLayer (None, 5), init_stdv=0.1, nonlinearity=lrelu)
     """
-    return layers.wrap(WeightNormLayer if guessed_axis(layer) is None else
-                       GuessedWeightNormLayer, layer, kwargs)
+    if guessed_axis(layer) is None:
+        return layers.weight_norm(layer, **kwargs)
+    return layers.wrap(GuessedWeightNormLayer, layer, kwargs)
 
 
 class BatchNormLayer(batch_normalization.BatchNormLayer):

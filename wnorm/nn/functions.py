@@ -107,7 +107,7 @@ def softmax_loss(p_true, output_before_softmax):
     """
     p_true = T.as_tensor_variable(p_true)
     if not (p_true.ndim == 2 or
-            p_true.ndim == 1 and p_true.dtype in T.discrete_dtypes):
+            p_true.ndim == 1 and p_true.dtype in T.integer_dtypes):
         raise TypeError('p_true must be a vector of integer labels or a '
                         'matrix with a row of probabilities for each example, '
                         'got %s' % p_true.type)
