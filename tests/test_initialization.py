@@ -356,6 +356,31 @@ def test_warns_before_it_overwrites(how, initialized):
     initialize(l, batch())  # and not again
 
 
+@pytest.mark.parametrize('b', [True, False])
+def test_warns_before_it_overwrites_what_a_layer_computed(b):
+    layer = DenseLayer(InputLayer((None, 5)), 3, name='fc1')
+    l = weight_norm(layer, g='norm', **({} if b else {'b': None}))
+    with pytest.warns(UserWarning, match="overwrites.*g='norm'.*'fc1'"):
+        initialize(l, batch())
+    initialize(l, batch())  # and not again
+
+
+def test_a_layer_that_computes_without_its_W():
+    class Stubborn(DenseLayer):
+        def __init__(self, *args, **kwargs):
+            super(Stubborn, self).__init__(*args, **kwargs)
+            self.kept = self.W
+
+        def get_output_for(self, input, **kwargs):
+            return T.dot(input, self.kept)
+    l = weight_norm(Stubborn(InputLayer((None, 5)), 3))
+    for data in batch(), [batch()]:
+        with pytest.raises(ValueError, match=(
+                r'Stubborn \(None, 3\).* does not compute with its W')):
+            initialize(l, data)
+    assert not l.b.get_value().any()
+
+
 def test_other_starting_values_are_no_change():
     initialize(net(3, g=Constant(3.), b=Constant(1.)), batch())
 

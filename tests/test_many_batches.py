@@ -153,6 +153,7 @@ def test_forms_of_g(form):
     target = np.array([1., 2., .5, 3.])
     l = weight_norm(DenseLayer(net(6), 4, nonlinearity=None), g=form,
                     init_stdv=target)
+    l.remember()  # no warning: nothing is lost here
     start = values(l)
     X = data()
     initialize(l, X)

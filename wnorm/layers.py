@@ -314,7 +314,9 @@ class WeightNormLayer(PerFilter, Layer):
                 gain.name, g, record.shape(g), trainable=self.train_g,
                 regularizable=self.regularize_g)
             self.g = gain.value(self.g_param)
-        self.remember()
+        self._known = {}  # the layer may be trained
+        if not norm:
+            self.remember()
 
         self._reparameterize(record)
         if new_V is not None:
@@ -597,8 +599,13 @@ def check_wrappable(layer):
         raise ValueError('%s has a g already, without normalization: wrap a '
                          'layer once' % describe(layer))
     if not isinstance(getattr(layer, 'W', None), theano.Variable):
-        raise ValueError('%s has no weight W to normalize: wrap a layer that '
-                         'has one' % describe(layer))
+        names = [str(param) for param in getattr(layer, 'params', ())]
+        raise ValueError(
+            '%s has no weight W to normalize: wrap a layer that has one.%s' % (
+                describe(layer), names and ' Is it one of its parameters, %s? '
+                'Then wnorm.normalize_param(layer, name, axis=...), or '
+                'wnorm.register(%s, name=axis) for weight_norm(layer)' % (
+                    ', '.join(names), type(layer).__name__) or ''))
 
 
 def check_keywords(layer, kwargs, known, options=OPTIONS):

@@ -257,7 +257,7 @@ def _warn(overwritten):
         warnings.warn(
             'initialize_norm_preserving() overwrites b and g that have been '
             'changed since the layer was made or last initialized (trained or '
-            'loaded values?): %s' % ', '.join(describe(owner.input_layer)
+            'loaded values?), or keep what it computes (g=\'norm\'): %s' % ', '.join(describe(owner.input_layer)
                                        for owner in overwritten),
             stacklevel=3)
 

@@ -399,6 +399,9 @@ def test_bad_arguments(wrap):
     refused(wrap, dense(), TypeError, 'nonlinearity must be',
             nonlinearity='tanh')
     refused(wrap, InputLayer((None, 5)), ValueError, 'has no weight W')
+    refused(wrap, paper.BatchNormLayer(dense()), ValueError, (
+        'one of its parameters, b, g, avg_batch_mean, avg_batch_var.*'
+        r'wnorm.register\(BatchNormLayer, name=axis\)'))
     if wrap is paper.no_norm:
         refused(wrap, dense(), TypeError, "unknown keyword 'W'", W=Normal())
         refused(wrap, dense(), ValueError, "g cannot be 'norm'", g='norm')

@@ -244,6 +244,19 @@ def test_nonsense_in_theano_flags(tmp_path):
         own_folder())
 
 
+@pytest.mark.parametrize('flags, where', [
+    (',device=gpu', 'THEANO_FLAGS'), ('', 'old.theanorc')])
+def test_settings_of_2016(tmp_path, flags, where):
+    write(tmp_path, {'old.theanorc': '[global]\ndevice = gpu\n'})
+    findings, rows = diagnose(
+        tmp_path, THEANORC='old.theanorc', THEANO_FLAGS=own_folder() + flags)
+    (problem,) = findings['problems']
+    assert problem['name'] == 'Theano'
+    assert problem['remedy'] == (
+        'take device=gpu out of %s to compute on the CPU; for a card: '
+        'python -m wnorm gpu-setup' % where)
+
+
 def test_the_hook_is_switched_off(tmp_path):
     write(tmp_path, dict(LIBRARIES, **{
         'theano/__init__.py': 'import numpy; numpy.bool'}))

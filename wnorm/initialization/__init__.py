@@ -139,7 +139,8 @@ def initialize(layer_or_layers, batch=None, deterministic=None):
     -----
     UserWarning
         If b or g of a layer have been changed since the layer was made or
-        last initialized: trained or loaded values are overwritten. And if a
+        last initialized, or are those of ``g='norm'``: trained or loaded
+        values are overwritten. And if a
         filter is degenerate, that is, constant on the data: its g stays,
         its b becomes -m.
 
@@ -227,7 +228,8 @@ def _warn(wrapped, overwritten, degenerate):
     if overwritten:
         warnings.warn(
             'initialize() overwrites b and g that have been changed since the '
-            'layer was made or last initialized (trained or loaded values?): '
+            'layer was made or last initialized (trained or loaded values?), '
+            'or keep what it computes (g=\'norm\'): '
             '%s' % ', '.join(describe(
                 layer.input_layer if is_to_do(layer) else layer)
                 for layer in overwritten), stacklevel=3)

@@ -46,9 +46,16 @@ def init_updates_of(layers, outputs):
                     'g=None there' % (named(layer), describe(below)))
         blockers = [output[below] for below in inputs_of(layer)
                     if below in output]
-        for leaf in theano.gof.graph.inputs([output[layer]], blockers):
+        leaves = theano.gof.graph.inputs([output[layer]], blockers)
+        g = own_g.get(layer)
+        if g in owner and g not in leaves:
+            raise ValueError(
+                '%s does not compute with its W, so its g has no effect: let '
+                'get_output_for take self.W, which is an expression since the '
+                'layer was wrapped' % named(layer))
+        for leaf in leaves:
             if (owner.get(leaf, layer) is not layer and
-                    leaf is not own_g.get(layer)):
+                    leaf is not g):
                 raise ValueError(
                     '%s computes with %s of %s, which the initialization '
                     'changes in the same pass: it cannot do both at once. If '

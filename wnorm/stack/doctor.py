@@ -626,6 +626,12 @@ def remedy_for(name, error=None):
         if not hook.enabled():
             return 'unset WNORM_STACK, which switches the remedies off'
         flags = os.environ.get('THEANO_FLAGS')
+        if 'old GPU back-end' in str(error):
+            return ('take device=%s out of %s to compute on the CPU; for a '
+                    'card: python -m wnorm gpu-setup' % (
+                        remedies.setting('device'), 'THEANO_FLAGS'
+                        if 'device=' in (flags or '') else
+                        os.environ.get('THEANORC', '~/.theanorc')))
         if flags and name != 'Lasagne':
             advice.append('correct THEANO_FLAGS=' + flags)
             if isinstance(error, ValueError):  # what Theano raises for them
