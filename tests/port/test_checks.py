@@ -21,6 +21,10 @@ DIVISIONS = [
     (NUMPY + 'x = np.zeros([a / 2, 2], "f")\n',
      NUMPY + 'x = np.zeros([a // 2, 2], "f")\n'),
     ('x = f(y, num_units=a / 2)\n', 'x = f(y, num_units=a // 2)\n'),
+    ('x = f(shape=(a / 2, b))\n', 'x = f(shape=(a // 2, b))\n'),
+    ('x = rng.uniform(size=a / 2)\n', 'x = rng.uniform(size=a // 2)\n'),
+    (NUMPY + 'x = np.zeros(shape=a / 2)\n',
+     NUMPY + 'x = np.zeros(shape=a // 2)\n'),
 ]
 
 #: Others.
@@ -35,22 +39,41 @@ NOT_CERTAIN = [
     'n = a / b\ndef f(n):\n    return range(n)\n',
     NUMPY + 'x = np.zeros(3, a / b)\n',
     'x = range(3)\nx = a / b\n',
+    NUMPY + 'x = np.random.gamma(shape=k / theta)\n',
+    NUMPY + 'x = np.random.gamma(shape=(k / theta, 2))\n',
+    NUMPY + 'x = np.random.permutation(x / y)\n',
+    'import theano.tensor as T\nx = T.reshape(x / y, (2, z))\n',
+    'def range(x): return x\nx = range(y / z)\n',
+    'plt.text(x, y, s, size=w / 2)\n',
 ]
 
 
 @pytest.mark.parametrize('old, new', DIVISIONS)
 def test_divisions(tmp_path, old, new):
-    one = port_one(tmp_path, old)
-    assert one.text == new
-    assert len(rows(one)) == new.count('//')
+    one = port_one(tmp_path, old + 'print "a"\n')
+    assert one.text == new + 'print("a")\n'
+    assert len(rows(one)) == new.count('//') + 1
     assert lines(one, WRITE) == lines(one)
     assert rows(port_one(tmp_path, new)) == []
+    # where nothing else shows Python 2, a float may be meant
+    one = port_one(tmp_path, old)
+    certain = 'range(' in old and 'range(n' not in old
+    assert one.text == (new if certain else old)
+    assert lines(one, WRITE if certain else CAUTION) == lines(one) != []
 
 
 @pytest.mark.parametrize('text', NOT_CERTAIN)
 def test_other_divisions(tmp_path, text):
     one = port_one(tmp_path, text)
     assert (one.text, rows(one)) == (text, [])
+    # in Python 2 too
+    assert '//' not in port_one(tmp_path, text + 'x = 1L\n').text
+
+
+def test_a_division_does_not_show_python_2(tmp_path):
+    text = 'for i in range(a / b): pass\nx = zip(y, z)\n'
+    assert port_one(tmp_path, text).text == text.replace('/', '//')
+    assert 'list(zip' in port_one(tmp_path, text + 'print 1\n').text
 
 
 @pytest.mark.parametrize('division, doubtful', [
@@ -75,7 +98,15 @@ PICKLES = [
     ('import pickle\nx = pickle.load(f)\n',
      "import pickle\nx = pickle.load(f, encoding='latin1')\n"),
     ('import pickle\nx = pickle.loads(f,\n    )\n',
-     "import pickle\nx = pickle.loads(f,\n     encoding='latin1')\n"),
+     "import pickle\nx = pickle.loads(f, encoding='latin1',\n    )\n"),
+    ("import pickle\nx = pickle.load(open('a', 'rb'), # weights (all)\n)\n",
+     "import pickle\nx = pickle.load(open('a', 'rb'), encoding='latin1', "
+     '# weights (all)\n)\n'),
+    ('import pickle\nx = pickle.load((f)  # f)\n)\n',
+     "import pickle\nx = pickle.load((f), encoding='latin1'  # f)\n)\n"),
+    ('import pickle\npickle.load(open((p)), fix_imports=True)\n',
+     "import pickle\npickle.load(open((p), 'rb'), fix_imports=True, "
+     "encoding='latin1')\n"),
     ('from pickle import load\nx = load(open("é"))\n',
      'from pickle import load\nx = load(open("é", \'rb\'), '
      "encoding='latin1')\n"),
@@ -103,6 +134,7 @@ NO_PICKLES = [
     'import pickle\nx = pickle.load(f, **options)\n',
     "import pickle\nx = pickle.load(open(p, 'rb'), encoding='latin1')\n",
     "import pickle\npickle.dump(x, open(p, 'wb'))\n",
+    "import pickle\npickle.dump(x, open(p, encoding='utf8'))\n",
     'import pickle\npickle.dump(x, open(p, mode))\n',
     # the file is used otherwise, too: nobody knows
     'import pickle\nf = open(p, "w")\nf.write("a")\npickle.dump(x, f)\n',
@@ -187,17 +219,38 @@ def test_devices(tmp_path):
     files = {
         'a.py': 'import os\n# device=gpu1 is fine\n'
                 "os.environ['THEANO_FLAGS'] = 'device=gpu,floatX=float32'\n"
-                "f(device='gpu')\n",
-        'run.sh': 'THEANO_FLAGS=init_gpu_device=gpu0 python a.py\n',
+                "f(device='gpu')\ndevice = gpu\nrun(device=gpu)\n"
+                "x = '--device=gpu0', 'f(device=gpu_id)'\n",
+        'run.sh': 'THEANO_FLAGS=init_gpu_device=gpu0 python a.py\n'
+                  'python a.py --device=gpu0\ndevice=gpu\n',
         '.theanorc': '[global]\ndevice = gpu\n',
         'notes.txt': 'device=gpu\n',
     }
     ported = port(tmp_path, files)
     assert sorted(ported) == ['.theanorc', 'a.py', 'run.sh']
     assert ported['run.sh'].text == (
-        'THEANO_FLAGS=init_gpu_device=cuda0 python a.py\n')
+        'THEANO_FLAGS=init_gpu_device=cuda0 python a.py\n'
+        'python a.py --device=gpu0\ndevice=gpu\n')
     assert ported['.theanorc'].text == '[global]\ndevice = cuda\n'
     assert ported['a.py'].text == files['a.py'].replace(
-        'device=gpu', 'device=cuda')
+        'device=gpu,', 'device=cuda,')
     assert [lines(ported[name], WRITE) for name in sorted(ported)] == [
-        [2], [2, 3], [1]]
+        [2], [3], [1]]
+
+
+@pytest.mark.parametrize('call, found', [
+    ('sorted(x, cmp=f)', True), ('sorted(x, lambda a, b: a - b)', True),
+    ('x.sort(cmp=f)', True), ('x.sort(lambda a, b: a - b)', True),
+    ('sorted(x, key=f)', False), ('x.sort(0)', False), ('f(cmp=3)', False),
+    ('"61".decode("hex")', True), ('x.encode("zlib")', True),
+    ('x.decode("utf8")', False), ('x.decode()', False),
+    ('hexed("hex")', False),
+])
+def test_calls(tmp_path, call, found):
+    text = 'y = %s\n' % call
+    one = port_one(tmp_path, text)
+    assert one.text == text
+    assert lines(one, HAND) == lines(one) == [1] * found
+    for text in ('def sorted(x, f, cmp=None): pass\ny = sorted(x, f)\n',
+                 'try:\n    y = %s\nexcept NameError:\n    y = 3\n' % call):
+        assert rows(port_one(tmp_path, text)) == []

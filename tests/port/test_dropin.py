@@ -130,14 +130,84 @@ def test_what_differs_stays_with_what_uses_it(tmp_path):
         'lines %d-%d' % (first + 4, first + 5),
         'stays; without it wnorm.nn.WeightNormLayer: as told')
     assert wrap[1:] == (
-        HAND, "weight_norm: as in improved-gan's nn.py, but uses what differs",
-        'stays with that')
+        HAND, "weight_norm: as in improved-gan's nn.py, but what it uses is "
+        'not: WeightNormLayer', 'stays')
     assert one.text == 'import lasagne\nfrom wnorm.nn import *\n\n' + text[
         text.index('# scales'):]
     # it goes on to be said, and there is nothing to write
     again = nn(tmp_path, one.text)
     assert again.text == one.text
     assert [row[1] for row in rows(again)] == [HAND, HAND]
+
+
+def test_what_uses_a_layer_of_the_other_file_stays(tmp_path):
+    """``weight_norm`` reads the same in both, and wraps in its own file's."""
+    layer = LAYER.replace('rows', 'x').replace('* 1.', '* 3.')
+    for name, text in (('wnorm.nn', LAYER), ('wnorm.nn.weightnorm', layer)):
+        dropin.FLAVOURS[name].update(dropin.fingerprints(text + WRAP))
+        dropin.DEFINES[name].update(weight_norm='as told')
+    more = ''.join('def more_%d(x):\n    return x\n' % i for i in range(9))
+    dropin.FLAVOURS['wnorm.nn'].update(dropin.fingerprints(more))
+    head = HEAD + more + RELU + LRELU
+    one = nn(tmp_path, head + WRAP + layer)
+    assert one.text.rstrip() == (
+        'from wnorm.nn import *\n'
+        'from wnorm.nn.weightnorm import WeightNormLayer\n' + WRAP).rstrip()
+    assert rows(one)[0][2] == (
+        "a copy of improved-gan's nn.py: 11 of its 13 definitions are the "
+        "same there, 1 in weightnorm's nn.py")
+    again = nn(tmp_path, one.text)
+    assert again.text == one.text
+    assert [row[2] for row in rows(again)] == [row[2] for row in rows(one)[1:]]
+    # and so does what is the other's, and uses what is not
+    one = nn(tmp_path, head + LAYER + ZCA)
+    assert 'class' not in one.text
+    zca = ZCA.replace('return x', 'return lrelu(x)')
+    dropin.FLAVOURS['wnorm.nn.weightnorm'].update(dropin.fingerprints(zca))
+    one = nn(tmp_path, head + LAYER + zca)
+    assert one.text.endswith(zca) and 'import ZCA' not in one.text
+    assert rows(one)[-1][2] == (
+        "ZCA: as in weightnorm's nn.py, but what it uses is not: lrelu")
+
+
+def test_the_real_layer_of_the_other_file(tmp_path, monkeypatch):
+    """By the fingerprints: what is said to be same is, in these words."""
+    monkeypatch.undo()
+    one, other = dropin.FLAVOURS.values()
+    assert one['weight_norm'] == other['weight_norm']
+    assert one['WeightNormLayer'] != other['WeightNormLayer']
+    prints = dict(one, WeightNormLayer=other['WeightNormLayer'])
+    monkeypatch.setattr(dropin, 'fingerprint',
+                        lambda module, node: prints[node.name])
+    text = HEAD + LAYER + WRAP + ''.join(
+        '\ndef %s(x):\n    return x\n' % name for name in sorted(prints)
+        if name not in ('WeightNormLayer', 'weight_norm'))
+    found = nn(tmp_path, text)
+    assert found.text.rstrip() == (
+        'from wnorm.nn import *\n'
+        'from wnorm.nn.weightnorm import WeightNormLayer\n\n' + WRAP).rstrip()
+    assert lines(found, HAND) == [text.split('\n').index(
+        'def weight_norm(layer):') + 1]
+
+
+@pytest.mark.parametrize('head', [
+    '#!/usr/bin/env python\n', '# Copyright 2016\n# All rights\n',
+    '# coding: utf-8\n\n# MIT License\n\n', '"""Layers. (c) me."""\n'])
+def test_licences_stay(tmp_path, head):
+    one = nn(tmp_path, head + HEAD + RELU + LRELU + LAYER + WRAP)
+    assert one.text.rstrip('\n').split('\n') == [
+        line for line in head.rstrip('\n').split('\n')] + [
+            'from wnorm.nn import *']
+    assert rows(nn(tmp_path, one.text)) == []
+
+
+def test_code_that_is_commented_out_stays(tmp_path):
+    one = nn(tmp_path, HEAD + RELU + '# a leak\n' + LRELU + LAYER +
+             '\n# def weight_norm(layer):\n#     return layer\n' +
+             WRAP.lstrip())
+    assert one.text == (
+        '# def weight_norm(layer):\n#     return layer\n'
+        'from wnorm.nn import *\n')
 
 
 def test_lines_that_are_missing(tmp_path):

@@ -3,6 +3,7 @@ import contextlib
 import io
 import os
 import stat
+import subprocess
 import sys
 import tempfile
 
@@ -11,7 +12,8 @@ from hypothesis import given, strategies as st
 
 from running import python, silent, write
 from wnorm import __main__
-from wnorm.port import files, syntax
+from wnorm.port import checks, files, syntax
+from wnorm.port.text import Edit
 
 OLD = 'import cPickle\nprint "a"\n'
 NEW = 'import pickle\nprint("a")\n'
@@ -104,10 +106,69 @@ def test_write_twice(tmp_path, capsys):
     assert (tmp_path / 'a.py.orig').read_text() == OLD
 
 
-def test_no_second_file_under_git(tmp_path):
-    write(tmp_path, {'.git/HEAD': '', 'sub/a.py': OLD})
+def git(folder, *arguments):
+    subprocess.check_call(
+        ['git', '-c', 'user.name=a', '-c', 'user.email=a@b', '-C',
+         str(folder)] + list(arguments), stdout=subprocess.DEVNULL)
+
+
+def test_no_second_file_of_what_git_has(tmp_path, monkeypatch):
+    files = {'sub/%s.py' % name: OLD for name in (
+        'kept', 'changed', 'staged', 'untracked', 'ignored')}
+    write(tmp_path, dict(files, **{'.gitignore': 'ignored.py\n'}))
+    git(tmp_path, 'init', '-q')
+    git(tmp_path, 'add', 'sub/kept.py', 'sub/changed.py')
+    git(tmp_path, 'commit', '-q', '-m', 'a')
+    git(tmp_path, 'add', 'sub/staged.py')
+    with open(str(tmp_path / 'sub' / 'changed.py'), 'a') as f:
+        f.write('print "b"\n')
     assert command('--write', '--yes', tmp_path / 'sub') == 0
-    assert sorted(os.listdir(str(tmp_path / 'sub'))) == ['a.py']
+    assert sorted(name for name in os.listdir(str(tmp_path / 'sub'))
+                  if name.endswith('.orig')) == [
+        '%s.py.orig' % name
+        for name in ('changed', 'ignored', 'staged', 'untracked')]
+    # no git, no help from it
+    git(tmp_path, 'checkout', '-q', 'sub/kept.py')
+    monkeypatch.setenv('PATH', str(tmp_path))
+    assert command('--write', '--yes', tmp_path / 'sub' / 'kept.py') == 0
+    assert (tmp_path / 'sub' / 'kept.py.orig').read_text() == OLD
+
+
+def test_what_changed_while_it_asked_is_left(tmp_path, capsys, monkeypatch):
+    class Editor(io.StringIO):
+        def readline(self, *args):
+            (tmp_path / 'b.py').write_text('mine = 1\n')
+            return 'y\n'
+
+    write(tmp_path, {'a.py': OLD, 'b.py': OLD})
+    monkeypatch.setattr(sys, 'stdin', Editor())
+    assert command('--write', tmp_path) == 2
+    assert ('b.py: changed since it was read: run the command again'
+            in capsys.readouterr().err)
+    assert sorted(os.listdir(str(tmp_path))) == ['a.py', 'b.py']
+    assert (tmp_path / 'a.py').read_text() == OLD
+    assert (tmp_path / 'b.py').read_text() == 'mine = 1\n'
+
+
+def test_a_link_stays_one(tmp_path):
+    write(tmp_path, {'there/a.py': OLD})
+    (tmp_path / 'b.py').symlink_to(tmp_path / 'there' / 'a.py')
+    assert command('--write', '--yes', tmp_path / 'b.py') == 0
+    assert (tmp_path / 'b.py').is_symlink()
+    assert (tmp_path / 'there' / 'a.py').read_text() == NEW
+    assert (tmp_path / 'there' / 'a.py.orig').read_text() == OLD
+
+
+def test_what_would_not_parse_is_left(tmp_path, capsys, monkeypatch):
+    """A mistake in one check is that of one file."""
+    monkeypatch.setattr(checks, 'paths', lambda module: (
+        [], [Edit(0, 0, '(')] * ('clock' in module.text)))
+    write(tmp_path, {'a.py': OLD, 'b.py': 'clock = 1\nprint 1\n'})
+    assert command('--write', '--yes', tmp_path) == 1
+    assert ('b.py: skipped: left as it is, for what it would become does not '
+            'parse' in capsys.readouterr().out)
+    assert (tmp_path / 'a.py').read_text() == NEW
+    assert (tmp_path / 'b.py').read_text() == 'clock = 1\nprint 1\n'
 
 
 @pytest.mark.parametrize('old, new', [
@@ -217,8 +278,8 @@ def test_a_write_that_fails_leaves_the_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, 'replace', full)
     with pytest.raises(OSError, match='No space'):
-        file.replace(NEW, keep=False)
-    assert os.listdir(str(tmp_path)) == ['a.py']
+        file.replace(NEW)
+    assert sorted(os.listdir(str(tmp_path))) == ['a.py', 'a.py.orig']
     assert (tmp_path / 'a.py').read_text() == OLD
 
 

@@ -71,6 +71,32 @@ MODERN = [
     'def f(a, /, b): return a\n',
     'x = u"a" + "\\d"\n',
     'class A:\n    x: int = 3\n',
+    # names of its own
+    'def km(lat, long):\n    return lat * long\n',
+    'for lat, long in pts:\n    x = long\n',
+    'with f() as (reload, intern):\n    reload(x), intern("a")\n',
+    'x = [long + 1 for long in y]\nf = lambda apply: apply(g, y)\n',
+    'def f(apply, *intern, **reload):\n    apply(x), intern(x), reload(x)\n',
+    'try:\n    f()\nexcept E as long:\n    print(long)\n',
+    'def izip(x):\n    return x\ny = izip(x)\n',
+    'class Node:\n    def step(self):\n        self.next = 3\n'
+    '        x = self.next\n        return self.next.value\n',
+    'class A:\n    def next(self): return 1\n'
+    '    def __next__(self): return self\n',
+    'class A:\n    def __bool__(self): return True\n'
+    '    def __nonzero__(self): return self.__bool__()\n',
+    'def next(x):\n    return x\ny = next(3)\n',
+]
+
+#: What may be right in Python 3, too: left as it is, and told.
+DOUBTFUL = [
+    ('x = args.func_name\n', 1), ('self.im_self = 1\n', 1),
+    ('class A:\n    def next(self, n=5): pass\nx = it.next()\n', 3),
+    ('class A:\n    def __next__(self): pass\n    def next(self): pass\n'
+     'x = it.next()\n', 4),
+    ('f = it.next\n', 1),
+    ('class A:\n    def has_key(self, k): pass\nx = a.has_key(1)\n', 3),
+    ('class A:\n    def iteritems(self): pass\nx = a.iteritems()\n', 3),
 ]
 
 #: What Python 2 made a list of: used as one.
@@ -112,6 +138,29 @@ def test_modern_code_is_left_alone(tmp_path, text):
     assert (one.text, rows(one)) == (text, [])
 
 
+@pytest.mark.parametrize('text, line', DOUBTFUL)
+def test_doubtful(tmp_path, text, line):
+    one = port_one(tmp_path, text)
+    assert one.text == text
+    assert lines(one) == lines(one, HAND) == [line]
+    text += 'y = zip(x, x)\n'
+    assert port_one(tmp_path, text).text == text
+
+
+def test_keys_of_a_class_of_the_file(tmp_path):
+    text = 'class A:\n    def keys(self): pass\nx = a.keys()\n'
+    one = port_one(tmp_path, text + 'print 1\n')
+    assert one.text == text + 'print(1)\n'
+    assert lines(one, HAND) == [3]
+    assert rows(port_one(tmp_path, text)) == []
+
+
+def test_what_does_not_show_python_2(tmp_path):
+    text = 'x = it.next(), d.has_key(1), d.iteritems()\ny = zip(x, x)\n'
+    assert port_one(tmp_path, text).text == (
+        'x = next(it), 1 in d, iter(d.items())\ny = zip(x, x)\n')
+
+
 def test_print_with_brackets_is_not_made_a_tuple(tmp_path):
     one = port_one(tmp_path, 'print("a", 1)\nfor i in xrange(3): pass\n')
     assert one.text == 'print("a", 1)\nfor i in range(3): pass\n'
@@ -139,6 +188,8 @@ def test_lines_are_those_of_the_file(tmp_path):
      'if x:\n        y = """\n\ta"""\n        z = 2\n'),
     ('if x:\n\tprint "a"\n        y = 2\n',
      'if x:\n        print("a")\n        y = 2\n'),
+    ('if x:\n\ty = long(1)\n        z = 2\n',
+     'if x:\n        y = int(1)\n        z = 2\n'),
 ])
 def test_tabs(tmp_path, text, wanted):
     one = port_one(tmp_path, text)
@@ -178,7 +229,8 @@ def test_what_cannot_be_converted(tmp_path):
     one = port_one(tmp_path, 'print "a"\nx = input("n")\n')
     assert rows(one)[-1] == (2, 'caution', 'input("n"): Python 2 evaluated it',
                              'int(...) or so, if a number was meant')
-    assert len(rows(port_one(tmp_path, 'x = raw_input("n")\n'))) == 1
+    one = port_one(tmp_path, 'x = raw_input("n")\ny = input("m")\n')
+    assert lines(one, 'caution') == [2] and lines(one, WRITE) == [1]
 
 
 def test_without_fissix(monkeypatch):

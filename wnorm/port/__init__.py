@@ -46,9 +46,10 @@ def run(arguments):
         if arguments.write and changed:
             show(''.join(map(difference, changed)))
             if arguments.yes or _agreed(len(changed)):
-                keep = not files.versioned(folder)
                 for one in changed:
-                    one.file.replace(one.text, keep)
+                    one.file.check()
+                for one in changed:
+                    one.file.replace(one.text)
                 show('%s written.' % _number(len(changed), 'file'))
                 left = bool(skipped) or any(
                     found.kind != WRITE for one in ported
@@ -57,7 +58,7 @@ def run(arguments):
                 show('Nothing written.')
         elif arguments.write:
             show('Nothing to write.')
-    except OSError as error:
+    except (OSError, files.Changed) as error:
         return _refuse(str(error))
     except KeyboardInterrupt:
         return 130

@@ -6,16 +6,21 @@ import re
 from .text import CAUTION, HAND, WRITE, Edit, Finding, shorten
 
 #: Functions whose first argument is whole numbers, and of which all are;
-#: keywords of layers and arrays that are.
-_COUNT_FIRST = {'numpy.zeros', 'numpy.ones', 'numpy.empty',
-                'numpy.random.permutation'}
+#: keywords of layers that are, and of functions.
+_COUNT_FIRST = {'numpy.zeros', 'numpy.ones', 'numpy.empty'}
 _COUNT_ALL = {'range', 'numpy.eye'}
-_COUNT_METHODS = {'reshape', 'permutation'}
-_COUNT_KEYWORDS = {'shape', 'size', 'num_units', 'num_filters', 'filter_size',
-                   'batch_size'}
+_COUNT_KEYWORDS = {'num_units', 'num_filters', 'filter_size', 'batch_size'}
+_COUNTS_OF = {
+    'shape': {'zeros', 'ones', 'empty', 'full'},
+    'size': {'binomial', 'choice', 'normal', 'randint', 'uniform'},
+}
+
+#: Distributions, whose shape is a number.
+_SHAPED = {'gamma', 'pareto', 'standard_gamma', 'weibull'}
 
 #: What Theano called its devices, in flags and in .theanorc.
-_DEVICE = re.compile(r'(?<![A-Za-z])((?:init_gpu_)?device\s*=\s*)gpu(?![a-z])')
+_DEVICE = re.compile(
+    r'(?<![\w-])((?:init_gpu_)?device\s*=\s*)gpu(?![A-Za-z_])')
 
 #: A path on somebody's machine: two parts at least, as '/train.npz' is what
 #: follows the name of a folder.
@@ -25,16 +30,28 @@ _EVERYWHERE = ('/tmp/', '/dev/', '/proc/', '/usr/', '/bin/', '/etc/', '/var/')
 _PICKLES = ('pickle', 'cPickle', '_pickle', 'six.moves.cPickle')
 
 
-def devices(text):
-    """``device=gpu``, in code and in what starts it."""
+def devices(module):
+    """``device=gpu`` in the strings of a module."""
+    return _gpus(module.text, module.strings())
+
+
+def settings(name, text):
+    """``device=gpu`` in .theanorc, or on a line of a script with the flags."""
+    return _gpus(text, [
+        match.span() for match in re.finditer('.+', text)
+        if name.endswith('.theanorc') or 'THEANO_FLAGS' in match.group()])
+
+
+def _gpus(text, spans):
     found, edits = [], []
-    for match in _DEVICE.finditer(text):
-        line = text.count('\n', 0, match.start()) + 1
-        found.append(Finding(
-            line, WRITE, '%s: no device since Theano 1.0' % match.group(),
-            match.group(1) + 'cuda'))
-        edits.append(Edit(match.start(), match.end(),
-                          match.group(1) + 'cuda'))
+    for span in spans:
+        for match in _DEVICE.finditer(text, *span):
+            line = text.count('\n', 0, match.start()) + 1
+            found.append(Finding(
+                line, WRITE, '%s: no device since Theano 1.0' % match.group(),
+                match.group(1) + 'cuda'))
+            edits.append(Edit(match.start(), match.end(),
+                              match.group(1) + 'cuda'))
     return found, edits
 
 
@@ -117,10 +134,7 @@ def pickles(module):
                 node.lineno, WRITE, '%s: strings and arrays that Python 2 '
                 'pickled fail' % shorten(module.source(node)),
                 "encoding='latin1'"))
-            end = module.span(node)[1] - 1
-            comma = module.text[:end].rstrip().endswith(',')
-            edits.append(Edit(end, end, (
-                ' ' if comma else ', ') + "encoding='latin1'"))
+            edits.append(_with_argument(module, node, "encoding='latin1'"))
         stream = node.args[:1] if what == 'load' else (
             node.args[1:2] if what == 'dump' else [])
         for opened in _opened(module, stream):
@@ -128,6 +142,22 @@ def pickles(module):
             found += more
             edits += changes
     return found, edits
+
+
+def _with_argument(module, call, new):
+    """The edit that gives a call one more argument."""
+    end = max(module.span(part)[1] for part in call.args + [
+        word.value for word in call.keywords])
+    # the last one may be in brackets
+    rest = _without_comments(module.text[end:module.span(call)[1] - 1])
+    end += rest.rfind(')') + 1
+    return Edit(end, end, ', ' + new)
+
+
+def _without_comments(text):
+    """What is between expressions, comments made blank."""
+    return re.sub(r'#[^\n]*', lambda comment: ' ' * len(comment.group()),
+                  text)
 
 
 def _pickling(module, node):
@@ -183,9 +213,8 @@ def _binary(module, call, what):
     """The edit that opens a file as a binary one."""
     mode = call.args[1] if len(call.args) > 1 else next(
         (word.value for word in call.keywords if word.arg == 'mode'), None)
-    if mode is None:
-        end = module.span(call.args[0])[1]
-        edit, new = Edit(end, end, ", 'rb'"), 'rb'
+    if mode is None and not call.keywords:
+        edit, new = _with_argument(module, call, "'rb'"), 'rb'
     elif isinstance(mode, ast.Constant) and mode.value in (
             'r', 'w', 'a', 'rU', 'U'):
         new = {'rU': 'r', 'U': 'r'}.get(mode.value, mode.value) + 'b'
@@ -213,19 +242,24 @@ def saved_objects(module):
     return found, []
 
 
-def divisions(module):
+def divisions(module, is_python_2):
     """``range(a / b)`` and the like, where Python 2 divided whole numbers.
 
     In these places a float is an error, in Python 2 as well: the operands
-    were whole numbers, and ``//`` does what ``/`` did.
+    were whole numbers, and ``//`` does what ``/`` did. In a file that may be
+    Python 3, only those of range are: a library may take floats.
     """
     if module.aliases.get('division') == '__future__.division':
         return [], []
     divided = _certain(module)
-    return ([Finding(node.lineno, WRITE, '%s: a float, where a whole number '
-                     'is needed' % shorten(module.source(node)), '//')
-             for node in divided],
-            [_floored(module, node) for node in divided])
+    written = divided if is_python_2 else [
+        part for node in _ranges(module) for part in _divided(node)]
+    return ([Finding(
+        node.lineno, WRITE if node in written else CAUTION,
+        '%s: a float, where a whole number is needed' %
+        shorten(module.source(node)),
+        '//' + ' if it was meant so' * (node not in written))
+        for node in divided], [_floored(module, node) for node in written])
 
 
 def _certain(module):
@@ -235,14 +269,19 @@ def _certain(module):
         for part in _divided(node)))
 
 
+def _ranges(module):
+    """The arguments of range."""
+    return [part for node in module.nodes
+            if isinstance(node, ast.Call) and
+            _called(module, node) == 'range' for part in node.args]
+
+
 def _counted(module):
     """What is assigned, once, to a name that then is an argument of range."""
-    names, stores, values = set(), [], {}
+    names = {name for part in _ranges(module) for name in _named(part)}
+    stores, values = [], {}
     for node in module.nodes:
-        if isinstance(node, ast.Call) and _called(module, node) == 'range':
-            for part in node.args:
-                names.update(_named(part))
-        elif isinstance(node, ast.arg):
+        if isinstance(node, ast.arg):
             stores.append(node.arg)
         elif isinstance(node, ast.Name) and not isinstance(
                 node.ctx, ast.Load):
@@ -256,7 +295,9 @@ def _counted(module):
 
 def _called(module, call):
     """The path of a function that is called, or the name of a built-in."""
-    return module.dotted(call.func) or getattr(call.func, 'id', None)
+    name = getattr(call.func, 'id', None)
+    return module.dotted(call.func) or (
+        None if name in module.bound else name)
 
 
 def _floored(module, division):
@@ -264,9 +305,7 @@ def _floored(module, division):
     start = module.span(division.left)[1]
     end = module.span(division.right)[0]
     # between the operands: brackets, comments, continued lines
-    blanked = re.sub(r'#[^\n]*', lambda comment: ' ' * len(comment.group()),
-                     module.text[start:end])
-    at = start + blanked.index('/')
+    at = start + _without_comments(module.text[start:end]).index('/')
     return Edit(at, at + 1, '//')
 
 
@@ -305,14 +344,21 @@ def _counts(module):
         elif isinstance(node, ast.Call):
             name = _called(module, node)
             method = getattr(node.func, 'attr', None)
-            if name in _COUNT_ALL or method in _COUNT_METHODS:
-                for part in node.args:
+            if name in _COUNT_ALL or method == 'reshape':
+                # a module's takes the array first
+                for part in node.args[method == 'reshape' and
+                                      name is not None:]:
                     yield part
             elif name in _COUNT_FIRST:
                 for part in node.args[:1]:
                     yield part
+            last = (name or method or '').rpartition('.')[2]
             for word in node.keywords:
-                if word.arg in _COUNT_KEYWORDS:
+                if word.arg in _COUNT_KEYWORDS or last in _COUNTS_OF.get(
+                        word.arg, ()):
+                    yield word.value
+                elif word.arg in _COUNTS_OF and isinstance(
+                        word.value, ast.Tuple) and last not in _SHAPED:
                     yield word.value
 
 
@@ -337,8 +383,38 @@ def evaluated_input(module):
                     shorten(module.source(node)),
                     'int(...) or so, if a number was meant')
             for node in module.nodes
-            if isinstance(node, ast.Call) and _called(module, node) == 'input'
-            and 'input' not in module.bound]
+            if isinstance(node, ast.Call) and
+            _called(module, node) == 'input']
+
+
+#: Encodings that are not between text and bytes.
+_CODECS = {'base64', 'bz2', 'hex', 'quopri', 'rot13', 'uu', 'zlib'}
+
+
+def calls(module):
+    """Calls that Python 3 does not take so."""
+    found = []
+    for node in module.nodes:
+        if not isinstance(node, ast.Call) or module.guarded(node):
+            continue
+        method = getattr(node.func, 'attr', None)
+        first = node.args[0] if node.args else None
+        by_cmp = 'cmp' in {word.arg for word in node.keywords}
+        if _called(module, node) == 'sorted' and (
+                by_cmp or len(node.args) > 1) or method == 'sort' and (
+                    by_cmp or isinstance(first, ast.Lambda)):
+            found.append(Finding(
+                node.lineno, HAND, '%s: no comparison by a function of two' %
+                shorten(module.source(node)),
+                'key=functools.cmp_to_key(...), or a key'))
+        if method in ('encode', 'decode') and (
+                getattr(first, 'value', None) in _CODECS):
+            found.append(Finding(
+                node.lineno, HAND, '%s: not between text and bytes' %
+                shorten(module.source(node)),
+                'codecs.%s(x, %r), of bytes but for rot13' % (
+                    method, first.value)))
+    return found, []
 
 
 def _whole(node):

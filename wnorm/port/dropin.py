@@ -3,6 +3,7 @@ import ast
 import difflib
 import hashlib
 import io
+import re
 import tokenize
 
 from .fingerprints import IMPROVED_GAN, WEIGHTNORM
@@ -61,6 +62,11 @@ DEFINES = {
         'weight_norm': 'a WeightNormLayer with the nonlinearity of the layer',
     },
 }
+
+#: A comment that goes with a file whatever is in it, or is code.
+_LASTING = re.compile(
+    r'#!|copyright|licen[cs]e|\(c\)|\w\(|='
+    r'|^#\s*(def|class|return|import|from|print)\b', re.I | re.M)
 
 #: Hexadecimal digits per logical line of a fingerprint.
 _DIGITS = 6
@@ -174,8 +180,9 @@ class Copy(object):
         Definitions that it has from there as they are.
     elsewhere : set of str
         Those that are the other flavour's.
-    kept : set of str
-        Known names that stay, as they differ or use something that does.
+    kept : dict
+        Known names that stay, as they differ or use something that is not
+        what it was where they come from, with the names of that.
     differing : dict
         Known names with the lines that differ.
     added : list of str
@@ -195,8 +202,7 @@ class Copy(object):
         self.flavour = max(sorted(FLAVOURS), key=lambda flavour: (
             lines[flavour], names[flavour]))
         known = FLAVOURS[self.flavour]
-        other = next(FLAVOURS[name] for name in FLAVOURS
-                     if name != self.flavour)
+        other = FLAVOURS[_other(self.flavour)]
         self.same = {name for name in prints
                      if known.get(name) == prints[name]}
         self.elsewhere = {
@@ -216,18 +222,35 @@ class Copy(object):
         """Names that differ, and what would use another's in their place."""
         # nor is a name the original's that an import or assignment binds
         other = {name for node in self.module.tree.body
-                 for name in _bound(node)} & set(DEFINES[self.flavour])
-        kept = set(self.differing) | other & set(self.defined)
+                 for name in _bound(node)} & set().union(*DEFINES.values())
+        kept = dict.fromkeys(
+            set(self.differing) | other & set(self.defined), ())
         while True:
-            more = {name for name in (self.same | self.elsewhere) - kept
-                    if (kept | other) & _uses(self.defined[name])}
+            more = {name: used for name in self.same | self.elsewhere
+                    for used in [_uses(self.defined[name]) & (
+                        set(kept) | other | self._of_the_other(name))]
+                    if used and name not in kept}
             if not more:
                 return kept
-            kept |= more
+            kept.update(more)
+
+    def _of_the_other(self, name):
+        """What a known name would not find as it is in this file.
+
+        ``weight_norm`` reads the same in both files, and means the layer of
+        its own.
+        """
+        one, two = FLAVOURS.values()
+        others = self.same if name in self.elsewhere else self.elsewhere
+        return {used for used in others if one.get(used) != two.get(used)}
 
     @property
     def dropped(self):
-        return (self.same | self.elsewhere) - self.kept
+        return (self.same | self.elsewhere) - set(self.kept)
+
+
+def _other(flavour):
+    return next(name for name in FLAVOURS if name != flavour)
 
 
 def _uses(node):
@@ -250,7 +273,7 @@ def is_copy(module):
     It has something to do with Lasagne, and defines what only such a file
     does, twice, or once to the letter.
     """
-    if not any(path.split('.')[0] == 'lasagne'
+    if not any(path.split('.')[0] in ('lasagne', 'wnorm')
                for path in module.aliases.values()):
         return False
     defined = definitions(module)
@@ -287,20 +310,27 @@ def replace(module, needed=()):
     if copy.dropped:
         head = next(line for line in text.split('\n')
                     if line.startswith('from wnorm.nn'))
-        found.append(Finding(1, WRITE, 'a copy of %s: %d of its %d '
-                             'definitions are the same there' % (
-                                 ORIGINS[copy.flavour], len(copy.dropped),
-                                 len(copy.defined)), head))
-    known = DEFINES[copy.flavour]
+        there, elsewhere = (len(copy.dropped & names) for names in (
+            copy.same, copy.elsewhere))
+        found.append(Finding(
+            1, WRITE, 'a copy of %s: %d of its %d definitions are the same '
+            'there%s' % (
+                ORIGINS[copy.flavour], there, len(copy.defined),
+                elsewhere and ', %d in %s' % (
+                    elsewhere, ORIGINS[_other(copy.flavour)]) or ''), head))
     for name in copy.kept:
         line = _first_line(copy.defined[name])
         if name not in copy.differing:
-            found.append(Finding(line, HAND, '%s: as in %s, but uses what '
-                                 'differs' % (name, ORIGINS[copy.flavour]),
-                                 'stays with that'))
+            home = copy.flavour if name in copy.same else _other(copy.flavour)
+            what = ', '.join(sorted(copy.kept[name]))
+            found.append(Finding(
+                line, HAND, '%s: as in %s, but %s' % (
+                    name, ORIGINS[home], what and
+                    'what it uses is not: ' + what or
+                    'something else has its name, too'), 'stays'))
             continue
-        home = copy.flavour if name in known else next(
-            flavour for flavour in FLAVOURS if flavour != copy.flavour)
+        home = copy.flavour if name in DEFINES[copy.flavour] else _other(
+            copy.flavour)
         found.append(Finding(line, HAND, '%s: differs from %s on line%s %s' % (
             name, ORIGINS[home], 's' * (len(copy.differing[name]) > 1),
             ranges(copy.differing[name])),
@@ -341,9 +371,10 @@ def _remainder(copy, needed):
             else:
                 edits.append(module.without(node))
     lines = _import_lines(copy, bound)
+    text = apply(module.text, edits)
     if not kept and not imports:
-        return '\n'.join(lines) + '\n'
-    return _with_lines(module, apply(module.text, edits), lines)
+        text = text.strip() + '\n' if _LASTING.search(text) else ''
+    return _with_lines(text, lines)
 
 
 def _import_lines(copy, bound):
@@ -353,15 +384,14 @@ def _import_lines(copy, bound):
     imports all from the file gets what he got.
     """
     lines = []
-    for flavour, names in ((copy.flavour, copy.same), (
-            next(flavour for flavour in FLAVOURS if flavour != copy.flavour),
-            copy.elsewhere)):
-        names = sorted(names - copy.kept)
+    for flavour, names in ((copy.flavour, copy.same),
+                           (_other(copy.flavour), copy.elsewhere)):
+        names = sorted(names & copy.dropped)
         if not names:
             continue
         known = set(DEFINES[flavour])
         if flavour == copy.flavour and known <= set(copy.defined) and not (
-                (known - copy.kept) & bound):
+                (known & copy.dropped) & bound):
             names = ['*']
         line = 'from %s import %s' % (flavour, ', '.join(names))
         if len(line) > 79:
@@ -377,11 +407,17 @@ def _is_docstring(module, node):
 
 
 def _cut(module, node):
-    """The edit that takes a definition out, with the comments on top of it."""
+    """The edit that takes a definition out, with the comments on top of it.
+
+    Code that is commented out stays, and what the file begins with.
+    """
     lines = module.text.split('\n')
     first, end = _first_line(node) - 1, node.end_lineno
-    while first and lines[first - 1].startswith('#') and first > 1:
-        first -= 1
+    top = first
+    while top and lines[top - 1].startswith('#'):
+        top -= 1
+    if top and not _LASTING.search('\n'.join(lines[top:first])):
+        first = top
     while end < len(lines) - 1 and not lines[end].strip():
         end += 1
     start = sum(len(line) + 1 for line in lines[:first])
@@ -389,7 +425,7 @@ def _cut(module, node):
     return Edit(start, min(stop, len(module.text)), '')
 
 
-def _with_lines(module, text, lines):
+def _with_lines(text, lines):
     """A text with imports after its own, or at its beginning."""
     module = Module(text)
     rows, at = text.split('\n'), 0
@@ -398,7 +434,9 @@ def _with_lines(module, text, lines):
                 not _is_docstring(module, node)):
             break  # it may use them
         at = node.end_lineno
-    if not at:  # below the comments that begin the file
+    if not module.tree.body:
+        at = len(rows) - 1  # the last row is empty
+    elif not at:  # below the comments that begin the file
         while rows[at].startswith('#'):
             at += 1
     return '\n'.join(rows[:at] + lines + rows[at:])

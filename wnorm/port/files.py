@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import stat
+import subprocess
 import tempfile
 import tokenize
 from io import BytesIO
@@ -14,6 +15,10 @@ SETTINGS = ('.sh', '.bash', '.theanorc')
 
 class Unreadable(Exception):
     """A file that is no text that could be ported."""
+
+
+class Changed(Exception):
+    """A file that is not what it was when it was read."""
 
 
 class File(object):
@@ -39,7 +44,7 @@ class File(object):
             if not stat.S_ISREG(os.stat(path).st_mode):
                 raise Unreadable('not a regular file')
             with open(path, 'rb') as f:
-                data = f.read()
+                data = self._data = f.read()
         except OSError as error:
             raise Unreadable(error.strerror)
         if b'\0' in data:
@@ -68,24 +73,31 @@ class File(object):
         result[-1] = ''
         return ''.join(map(''.join, zip(new, result))).encode(self.encoding)
 
-    def replace(self, text, keep):
+    def check(self):
+        """Raises Changed if somebody has changed the file meanwhile."""
+        with open(self.path, 'rb') as f:
+            if f.read() != self._data:
+                raise Changed('%s: changed since it was read: run the '
+                              'command again' % self.name)
+
+    def replace(self, text):
         """Write a new text in the place of the old one, or leave that whole.
 
-        Parameters
-        ----------
-        keep : bool
-            Whether to keep the old one under ``.orig``, unless there is one.
+        The old one is kept under ``.orig``, unless there is one, or git has
+        it.
         """
+        self.check()
         data = self.encoded(text)
-        if keep and not os.path.lexists(self.path + '.orig'):
-            shutil.copy2(self.path, self.path + '.orig')
-        folder, name = os.path.split(self.path)
+        path = os.path.realpath(self.path)
+        if not os.path.lexists(path + '.orig') and not in_git(path):
+            shutil.copy2(path, path + '.orig')
+        folder, name = os.path.split(path)
         handle, beside = tempfile.mkstemp(prefix='.' + name, dir=folder)
         try:
             with open(handle, 'wb') as f:
                 f.write(data)
-            shutil.copymode(self.path, beside)
-            os.replace(beside, self.path)
+            shutil.copymode(path, beside)
+            os.replace(beside, path)
         except BaseException:
             os.unlink(beside)
             raise
@@ -130,11 +142,17 @@ def under(folder):
     return found, skipped
 
 
-def versioned(folder):
-    """Whether git keeps what is in a folder."""
-    folder = os.path.realpath(folder)
-    while not os.path.exists(os.path.join(folder, '.git')):
-        folder, last = os.path.dirname(folder), folder
-        if folder == last:
-            return False
-    return True
+def in_git(path):
+    """Whether git has a file as it is."""
+    folder, name = os.path.split(path)
+    # nothing that the repository tells git to run is run
+    git = ['git', '-c', 'core.fsmonitor=false', '-C', folder]
+    try:
+        subprocess.check_output(
+            git + ['ls-files', '--error-unmatch', '--', name],
+            stderr=subprocess.DEVNULL)
+        return not subprocess.check_output(
+            git + ['status', '--porcelain', '--', name],
+            stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return False

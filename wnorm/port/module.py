@@ -1,6 +1,8 @@
 """A parsed module: where its parts are, and what its names stand for."""
 import ast
+import tokenize
 import warnings
+from io import StringIO
 
 from .text import Edit
 
@@ -45,7 +47,8 @@ class Module(object):
     aliases : dict
         From a name that an import binds to the dotted path of the thing.
     bound : set of str
-        The names that the module binds anywhere but by imports.
+        The names that the module binds anywhere but by imports, those of
+        methods left out.
     """
 
     def __init__(self, text):
@@ -62,6 +65,10 @@ class Module(object):
                 for alias in node.names:
                     self.aliases.update([binding(node, alias)])
             elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                # a method is no name
+                if not isinstance(self.parent(node), ast.ClassDef):
+                    self.bound.add(node.name)
+            elif isinstance(node, ast.ExceptHandler) and node.name:
                 self.bound.add(node.name)
             elif isinstance(node, ast.arg):
                 self.bound.add(node.arg)
@@ -90,6 +97,13 @@ class Module(object):
     def replaced(self, node, new):
         """The edit that puts `new` in the place of a node."""
         return Edit(*self.span(node), new)
+
+    def strings(self):
+        """The first characters of string literals, and those after."""
+        for token in tokenize.generate_tokens(StringIO(self.text).readline):
+            if token.type == tokenize.STRING:
+                yield tuple(self._starts[line - 1] + column
+                            for line, column in (token.start, token.end))
 
     def without(self, statement):
         """The edit that takes a statement out, with its line."""

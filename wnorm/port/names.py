@@ -23,6 +23,7 @@ def _gone(since, names, advice):
 _CUDA = 'gone since Theano 1.0'
 _NUMPY = 'NumPy before 1.24 had it'
 _IMAGES = 'gone since SciPy 1.2'
+_PYTHON = 'gone since Python 3'
 
 #: By dotted paths, which include what is below them. What the stack brings
 #: back, such as numpy.bool, is not here.
@@ -74,6 +75,17 @@ RULES.update(_renamed('gone since SciPy 1.12', {
     'scipy.misc.face': 'scipy.datasets.face',
     'scipy.misc.ascent': 'scipy.datasets.ascent',
 }))
+RULES.update(_gone(_PYTHON, 'sys.setdefaultencoding', (
+    'take it out, with reload(sys); encoding= where files are opened')))
+RULES.update(_gone(
+    _PYTHON, 'string.letters string.lowercase string.uppercase',
+    'string.ascii_letters, ascii_lowercase, ascii_uppercase'))
+RULES.update(_gone(
+    _PYTHON, 'string.atof string.atoi string.find string.join string.lower '
+    'string.replace string.rfind string.split string.strip string.upper',
+    "the method, such as ','.join(x), or int, float"))
+RULES.update(_gone(_PYTHON, 'string.maketrans', (
+    'str.maketrans, or bytes.maketrans for bytes')))
 RULES.update(_gone(_IMAGES, 'scipy.misc.imread', (
     'np.asarray(PIL.Image.open(path))')))
 RULES.update(_gone(_IMAGES, 'scipy.misc.imsave scipy.misc.toimage', (
@@ -91,19 +103,31 @@ RULES.update(_renamed('gone since Python 3.10', {
 RULES.update(_renamed("NumPy's own, which SciPy no longer hands on", {
     'scipy.' + name: 'numpy.' + name for name in (
         'absolute arange argmax argsort array asarray ceil concatenate cos '
-        'diag dot exp eye float32 float64 floor hstack int32 linspace log '
-        'log2 mean median newaxis ones pi prod random sign sin sqrt std sum '
-        'tile transpose uint8 var vstack where zeros').split()}))
+        'diag dot exp eye float32 float64 floor hstack int32 linspace mean '
+        'median newaxis ones pi prod random sign sin std sum tile transpose '
+        'uint8 var vstack where zeros').split()}))
+# these are complex where they must be, which NumPy's own are not
+RULES.update(_renamed("NumPy's own, which SciPy no longer hands on", {
+    'scipy.' + name: 'numpy.lib.scimath.' + name for name in (
+        'arccos arcsin arctanh log log10 log2 logn power sqrt').split()}))
 RULES.update({'scipy.' + name: Rule(
     "NumPy's own, which SciPy no longer hands on", 'numpy.random.' + name)
     for name in ('rand', 'randn')})
 
 #: Methods of dictionaries; fissix sees calls of them alone.
 METHODS = {'has_key': '__contains__', 'iteritems': 'items',
-           'iterkeys': 'keys', 'itervalues': 'values'}
+           'iterkeys': 'keys', 'itervalues': 'values',
+           'viewitems': 'items', 'viewkeys': 'keys', 'viewvalues': 'values'}
 
-#: Built-ins of Python 2 that fissix leaves alone.
+#: Built-ins of Python 2 that fissix leaves alone: those that have another
+#: name; those that are gone.
 BUILTINS = {'unicode': 'str', 'unichr': 'chr'}
+GONE = {
+    'buffer': 'memoryview',
+    'cmp': '(a > b) - (a < b), or key= where it is for a sort',
+    'coerce': 'convert by hand what is of two types',
+    'file': 'open, or io.IOBase for isinstance',
+}
 
 
 def rule_for(path):
@@ -165,7 +189,12 @@ def uses_built_ins(module):
 def _built_in(module, node):
     """A use of a built-in that is gone."""
     new = BUILTINS.get(node.id)
-    if new is None or node.id in module.bound or node.id in module.aliases:
+    if node.id in module.bound or node.id in module.aliases:
+        return [], []
+    if node.id in GONE:
+        return [Finding(node.lineno, HAND, 'Python 2: ' + node.id,
+                        GONE[node.id])], []
+    if new is None:
         return [], []
     return [Finding(node.lineno, WRITE, 'Python 2: ' + node.id, new)], [
         module.replaced(node, new)]

@@ -75,7 +75,7 @@ class Ported(object):
     def mend(self, needed):
         """All that is to be done once the file is Python 3."""
         if not self.file.is_python:
-            found, edits = checks.devices(self.text)
+            found, edits = checks.settings(self.file.name, self.text)
             return self.take(apply(self.text, edits), found)
         module = Module(self.text)
         if dropin.is_copy(module):
@@ -84,8 +84,10 @@ class Ported(object):
             self.defines = dropin.names(module)
         if self.is_python_2:
             self.add(checks.possible_divisions(module))
-            if 'raw_input' not in self.file.text:
-                self.add(checks.evaluated_input(module))
+            rows = self.file.text.split('\n')
+            self.found += [
+                one for one in self._here(checks.evaluated_input(module))
+                if 'raw_input' not in rows[one.line - 1]]
         for _ in range(_ROUNDS):
             found, edits = self._check(module)
             if not edits:
@@ -96,15 +98,14 @@ class Ported(object):
         self.add(found)
 
     def _is_python_2(self, module):
-        return (any(one.kind == WRITE for one in self.found) or
-                names.uses_built_ins(module) or
-                bool(checks.divisions(module)[1]) or
-                checks.uses_lists(module))
+        return (any(map(syntax.shows_python_2, self.found)) or
+                names.uses_built_ins(module) or checks.uses_lists(module))
 
     def _check(self, module):
-        found, edits = checks.devices(self.text)
-        for check in (names.check, checks.divisions, checks.pickles,
-                      checks.saved_objects, checks.options, checks.paths):
+        found, edits = checks.divisions(module, self.is_python_2)
+        for check in (names.check, checks.devices, checks.pickles,
+                      checks.calls, checks.saved_objects, checks.options,
+                      checks.paths):
             more, changes = check(module)
             found += more
             edits += changes
@@ -144,9 +145,14 @@ def port(folder):
         except DoesNotParse as error:
             skipped.append((name, 'neither Python 2 nor Python 3%s: %s' % (
                 ', line %d' % error.line if error.line else '', error)))
-    for one in files:
-        one.mend({use.name for other in files for use in other.uses
-                  if other is not one and one.is_called(use.path)})
+    for one in list(files):
+        try:
+            one.mend({use.name for other in files for use in other.uses
+                      if other is not one and one.is_called(use.path)})
+        except DoesNotParse as error:
+            files.remove(one)
+            skipped.append((one.file.name, 'left as it is, for what it would '
+                            'become does not parse: %s' % error))
     for one in files:
         one.found += _unavailable(one, files)
         if one.file.is_python and os.path.exists(os.path.join(

@@ -1,4 +1,5 @@
 """Python 2 to Python 3, by fissix."""
+import ast
 import contextlib
 import functools
 import re
@@ -7,7 +8,7 @@ import tokenize
 from io import StringIO
 from pathlib import Path
 
-from .module import LOOK_UPS, DoesNotParse, parse
+from .module import LOOK_UPS, DoesNotParse, Module, parse
 from .text import HAND, WRITE, Finding, shorten
 
 #: What is mended wherever it is found, by the names of fissix' fixers.
@@ -59,7 +60,20 @@ LISTS = ('dict', 'filter', 'map', 'xrange', 'zip')
 
 A_LIST = 'a list in Python 2'
 
-#: Names that a program can provide for, and does where it has them bound.
+#: What Python 3 cannot read.
+SYNTAX = {'except', 'exec', 'ne', 'numliterals', 'paren', 'print', 'raise',
+          'repr', 'throw', 'tuple_params'}
+
+#: Methods and attributes that an object of Python 3 may have, too.
+DOUBTFUL = {'dict', 'has_key', 'next'}
+
+#: What is not written: nobody knows of what it is an attribute.
+BY_HAND = {
+    'funcattrs': '__name__, __code__, ..., if it is that of a function',
+    'methodattrs': '__self__ or __func__, if it is that of a method',
+}
+
+#: What a program can provide for: names of built-ins, and others.
 LOOKED_UP = {'apply', 'basestring', 'execfile', 'imports', 'imports2',
              'intern', 'itertools', 'itertools_imports', 'long', 'raw_input',
              'reduce', 'reload', 'standarderror', 'types', 'urllib', 'xrange'}
@@ -129,12 +143,18 @@ def convert(text, lists=False):
     return converted, found
 
 
+def shows_python_2(finding):
+    """Whether what :func:`convert` found is not found in Python 3."""
+    return finding.kind == WRITE and finding.what.split(': ')[0] not in {
+        ALWAYS[name] for name in DOUBTFUL}
+
+
 @functools.lru_cache(maxsize=None)
-def _tool(print_function):
+def _tool(print_function, syntax_alone=False):
     """fissix with the fixers, which takes a while to make."""
-    names = set(ALWAYS).union(LISTS)
+    names = SYNTAX if syntax_alone else set(ALWAYS).union(LISTS)
     if print_function:
-        names.remove('print')
+        names = names - {'print'}
     return load().RefactoringTool(
         ['fissix.fixes.fix_' + name for name in sorted(names)],
         {'print_function': print_function})
@@ -154,15 +174,27 @@ def _refactored(text, lists, found):
             if print_function and _has_print_statement(tree):
                 continue
             for fixer in tool.pre_order + tool.post_order:
-                _watch(fixer, text, lists, found)
+                _watch(fixer, text, lists, found, print_function)
             tree.future_features = load()._detect_future_features(text)
             tool.refactor_tree(tree, '<port>')
             return str(tree)
+        except DoesNotParse:
+            raise
         except Exception as error:  # too deep a tree, say: one file's fault
             raise DoesNotParse('the converter gives up (%s: %s)' % (
                 type(error).__name__, error))
     parse(text)
     return text  # of a Python that is later than fissix
+
+
+@functools.lru_cache(maxsize=1)
+def _names(text, print_function):
+    """The module with the syntax alone converted, for the names it has."""
+    tool = _tool(print_function, True)
+    tree = tool.driver.parse_string(text)
+    tree.future_features = load()._detect_future_features(text)
+    tool.refactor_tree(tree, '<port>')
+    return Module(str(tree))
 
 
 def _has_print_statement(tree):
@@ -174,13 +206,17 @@ def _has_print_statement(tree):
     return False
 
 
-def _watch(fixer, text, lists, found):
+def _watch(fixer, text, lists, found, print_function):
     """Makes a fixer say what it does, and leave alone what is provided for."""
     name = type(fixer).__module__.rsplit('fix_', 1)[1]
 
     def transform(node, results):
-        what = _reason(name, node, results, text, lists)
-        if what is None:
+        module = functools.partial(_names, text, print_function)
+        what = _reason(name, node, results, text, module, lists)
+        remedy = what and _by_hand(name, node, results, text, module)
+        if remedy:
+            give_up(node, remedy)
+        if remedy or what is None:
             return None
         line, around = _line(node), node.parent or node
         before = [_code(node), _code(around)]
@@ -204,6 +240,8 @@ def _watch(fixer, text, lists, found):
 
     fixer.transform = transform
     fixer.cannot_convert = fixer.warning = give_up
+    if name == 'next':  # of a name of its own, see _by_hand
+        fixer.warning = lambda node, reason: None
 
 
 def _code(node):
@@ -228,7 +266,7 @@ def _line(node):
     return line or 1
 
 
-def _reason(name, node, results, text, lists):
+def _reason(name, node, results, text, module, lists):
     """Why a fixer that matches is to do its work, or None."""
     if name == 'dict' and not results['method'][0].value.startswith((
             'iter', 'view')):
@@ -236,12 +274,49 @@ def _reason(name, node, results, text, lists):
     if name in ('filter', 'map', 'zip') or name == 'xrange' and (
             results['name'].value == 'range'):
         own = 'range' if name == 'xrange' else name
-        return A_LIST if lists and not _binds(own, text) else None
-    if name in LOOKED_UP and (_binds(name, text) or _guarded(node) or (
-            name == 'urllib' and
-            re.search(r'urllib\.(request|parse|error)', text))):
+        return A_LIST if lists and not _binds(module(), own) else None
+    if name in LOOKED_UP and (_guarded(node) or _binds(
+            module(), _about(name, results)) or (
+                name == 'urllib' and
+                re.search(r'urllib\.(request|parse|error)', text))):
+        return None
+    # methods of classes of the file itself: names.check speaks of them
+    if name == 'has_key' and name in _defined(module()) or (
+            name == 'dict' and
+            results['method'][0].value in _defined(module())):
+        return None
+    # a class for both
+    if name == 'nonzero' and '__bool__' in str(node) or name == 'next' and (
+            'name' in results and '__next__' in str(node) or
+            'head' in results and re.search(r'\.next\s*=[^=]', text)):
         return None
     return ALWAYS[name]
+
+
+def _by_hand(name, node, results, text, module):
+    """What somebody has to do, where a fixer may be wrong; or None."""
+    if name == 'reload' and 'setdefaultencoding' in text and 'sys' in str(
+            node):
+        return 'take it out, with sys.setdefaultencoding'
+    if name == 'next' and ('head' in results or 'base' in results and (
+            _has_own_next(text))):
+        return "next(...), if it is an iterator's"
+    if name == 'dict' and results['method'][0].value in _defined(module()):
+        return "list(...), if it is a dictionary's"
+    return BY_HAND.get(name)
+
+
+def _has_own_next(text):
+    """Whether a file defines a ``next`` that keeps its name."""
+    return re.search(r'^def\s+next\b|\bdef\s+next\s*\((?!\s*\w+\s*\))',
+                     text, re.M) or (
+        '__next__' in text and re.search(r'\bdef\s+next\b', text))
+
+
+def _defined(module):
+    """The names of functions and methods."""
+    return {node.name for node in module.nodes
+            if isinstance(node, ast.FunctionDef)}
 
 
 def _looked_through(node):
@@ -260,11 +335,23 @@ def _looked_through(node):
         heads[0] == '(' and str(around.parent).strip().startswith('len('))
 
 
-def _binds(name, text):
-    """Whether a module has a name of its own in the place of a built-in."""
-    return re.search(
-        r'^[ \t]*(from[ \t]+[\w.]+[ \t]+import[ \t][^#\n]*\b{0}\b|'
-        r'{0}[ \t]*=[^=]|def[ \t]+{0}\b)'.format(name), text, re.M)
+def _about(name, results):
+    """The name that a fixer of LOOKED_UP is about, or None."""
+    if name == 'itertools' and 'it' not in results:
+        return results['func'][0].value
+    return {'imports': None, 'imports2': None, 'itertools_imports': None,
+            'standarderror': 'StandardError'}.get(name, name)
+
+
+def _binds(module, name):
+    """Whether a module has a name of its own in the place of Python 2's.
+
+    What it imports as that is Python 2's: ``import urllib2 as urllib``.
+    """
+    if name is None:
+        return False
+    return name in module.bound or not module.aliases.get(
+        name, name).startswith((name, 'itertools.'))
 
 
 def _guarded(node):
