@@ -790,4 +790,4 @@ def test_interrupted_program(tmp_path, name, arguments, folder, picture):
                      if key.endswith('avg_batch_mean')]
         assert means and all(mean.any() for mean in means)
     data = (tmp_path / 'whole' / picture).read_bytes()
-    assert data[:4] == b'\x89PNG' and len(data) < 60000
+    assert data[:4] == b'\x89PNG'

@@ -330,8 +330,9 @@ def test_debug_mode():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['dense', 'two applications', 'tied weight',
-                                  'tied direction'])
+@pytest.mark.parametrize('name, floatX', [
+    ('dense', 'float64'), ('two applications', 'float32'),
+    ('tied weight', 'float64'), ('tied direction', 'float32')])
 def test_debug_mode_compiled(name, floatX):
     # C against Python, too. Not marked as compiled: the sanitizers would spend
     # half an hour on Theano's own Ops; test_compiled has the same ones of ours
@@ -475,7 +476,7 @@ def test_any_net(spec):
 
 
 @pytest.mark.slow
-@hypothesis.settings(deadline=None, database=None, max_examples=300)
+@hypothesis.settings(deadline=None, database=None, max_examples=150)
 @hypothesis.given(any_net)
 def test_many_nets(spec):
     any_net_agrees(spec)
