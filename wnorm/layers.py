@@ -13,8 +13,8 @@ from . import filters, recurrent
 from .gains import as_gain, check_numbers, check_param, draw_param
 from .naming import describe, suggest
 from .parameters import (
-    EXPRESSIONS, NormalizedParam, check_axes, check_eps, records, scaled,
-    value_of)
+    EXPRESSIONS, NormalizedParam, check_axes, check_eps, has_W, records,
+    scaled, value_of)
 
 __all__ = ['WeightNormLayer', 'relu', 'weight_norm']
 
@@ -44,6 +44,11 @@ class PerFilter(object):
     taken, and `dimshuffle_args`, which aligns a vector with t; and a method
     `_updatable` that tells the parameters to initialize.
     """
+    def run_along(self, axis, ndim):
+        """The filters are on `axis` of `ndim` of t."""
+        self.axes_to_sum = tuple(i for i in range(ndim) if i != axis)
+        self.dimshuffle_args = ['x'] * axis + [0] + ['x'] * (ndim - axis - 1)
+
     def align(self, param):
         """Align `param`, one entry per filter or an untied bias, with t."""
         if param.ndim == 1:
@@ -269,9 +274,7 @@ class WeightNormLayer(PerFilter, Layer):
         num_filters = count_filters(incoming, V, layout)
         init_stdv = check_init_stdv(incoming, init_stdv, num_filters)
         eps = check_eps(incoming, eps)
-        if not (nonlinearity is None or callable(nonlinearity)):
-            raise TypeError('%s: nonlinearity must be a function or None, got '
-                            '%r' % (describe(incoming), nonlinearity))
+        check_nonlinearity(incoming, nonlinearity)
         gain = as_gain(incoming, g)
         if gain is not None:
             gain.check(incoming, num_filters)
@@ -302,9 +305,7 @@ class WeightNormLayer(PerFilter, Layer):
 
         # the axes of t
         ndim = len(incoming.output_shape)
-        axis = layout.output_axis % ndim
-        self.axes_to_sum = tuple(i for i in range(ndim) if i != axis)
-        self.dimshuffle_args = ['x'] * axis + [0] + ['x'] * (ndim - axis - 1)
+        self.run_along(layout.output_axis % ndim, ndim)
 
         # create parameters, in this order
         self.b = self._create('b', b, b_shape, regularizable=False)
@@ -598,7 +599,7 @@ def check_wrappable(layer):
     if scaled(layer) is not None:
         raise ValueError('%s has a g already, without normalization: wrap a '
                          'layer once' % describe(layer))
-    if not isinstance(getattr(layer, 'W', None), theano.Variable):
+    if not has_W(layer):
         names = [str(param) for param in getattr(layer, 'params', ())]
         raise ValueError(
             '%s has no weight W to normalize: wrap a layer that has one.%s' % (
@@ -615,6 +616,12 @@ def check_keywords(layer, kwargs, known, options=OPTIONS):
             raise TypeError('%s: unknown keyword %r.%s' % (
                 describe(layer), keyword, suggest(keyword, options) or
                 ' Known: %s' % ', '.join(options)))
+
+
+def check_nonlinearity(layer, nonlinearity):
+    if not (nonlinearity is None or callable(nonlinearity)):
+        raise TypeError('%s: nonlinearity must be a function or None, got %r'
+                        % (describe(layer), nonlinearity))
 
 
 def count_filters(layer, V, layout):

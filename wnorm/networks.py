@@ -10,7 +10,7 @@ from .gains import Gain
 from .initialization import all_layers
 from .layers import KEEP_W, weight_norm
 from .naming import describe, suggest
-from .parameters import records, scaled, with_inner_layers
+from .parameters import has_W, records, scaled, with_inner_layers
 
 __all__ = ['weight_norm_network']
 
@@ -153,7 +153,7 @@ def _choose(net, where):
     normalized, refused = 0, 0
     for layer in net:
         matrices = recurrent.matrices(layer)
-        if not (matrices or _has_W(layer) and filters.find(layer)):
+        if not (matrices or has_W(layer) and filters.find(layer)):
             continue
         # nets inside two recurrent layers are normalized once
         names = [name for name, holder in matrices.items()
@@ -176,17 +176,13 @@ def _choose(net, where):
                   'normalized already' % normalized)
     else:
         reason = 'no layer is of a class with a known filter axis.'
-        unknown = [layer for layer in net if _has_W(layer)]
+        unknown = [layer for layer in net if has_W(layer)]
         if unknown:
             reason += (' Tell it once, for %s: wnorm.register(%s, W=axis)' % (
                 ', '.join(map(describe, unknown)),
                 type(unknown[0]).__name__))
     raise ValueError('nothing to normalize in the network up to %s: %s'
                      % (describe(net[-1]), reason))
-
-
-def _has_W(layer):
-    return isinstance(getattr(layer, 'W', None), theano.Variable)
 
 
 def _relink(layer, wrappers):

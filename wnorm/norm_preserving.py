@@ -1,6 +1,5 @@
 """Initialization without data: every layer keeps the norm of its input."""
 import numbers
-import warnings
 from collections import namedtuple
 
 import lasagne
@@ -13,7 +12,7 @@ from lasagne.layers import (
 from theano.compile import SharedVariable
 
 from .initialization import all_layers
-from .initialization.network import inputs_of
+from .initialization.network import inputs_of, warn_of_overwriting
 from .layers import WeightNormLayer
 from .naming import describe, suggest, table
 from .parameters import all_records, value_of, values_set, with_inner_layers
@@ -232,7 +231,8 @@ def initialize_norm_preserving(layer_or_layers, V='orthogonal', gains=None):
     owners = lasagne.utils.unique(
         record.owner for record in records
         if isinstance(record.owner, WeightNormLayer))
-    _warn([owner for owner in owners if owner.changed()])
+    warn_of_overwriting('initialize_norm_preserving', [
+        owner for owner in owners if owner.changed()], 2)
 
     rng = lasagne.random.get_rng()
     state = rng.get_state()
@@ -250,16 +250,6 @@ def initialize_norm_preserving(layer_or_layers, V='orthogonal', gains=None):
     for owner in owners:
         owner.remember()
     return NormPreservingReport(rows)
-
-
-def _warn(overwritten):
-    if overwritten:
-        warnings.warn(
-            'initialize_norm_preserving() overwrites b and g that have been '
-            'changed since the layer was made or last initialized (trained or '
-            'loaded values?), or keep what it computes (g=\'norm\'): %s' % ', '.join(describe(owner.input_layer)
-                                       for owner in overwritten),
-            stacklevel=3)
 
 
 # --- checks ----------------------------------------------------------------

@@ -122,6 +122,11 @@ class NormalizedParam(object):
             records(self.layer), **{self.name: self})
 
 
+def has_W(layer):
+    """Whether a layer has a weight W, a variable or an expression."""
+    return isinstance(getattr(layer, 'W', None), theano.Variable)
+
+
 def records(layer):
     """The normalized parameters of a layer: {name: NormalizedParam}."""
     return getattr(layer, 'normalized_params', OrderedDict())

@@ -13,7 +13,7 @@ from .graph import init_updates_of
 from .many import from_many
 from .network import (
     about_the_gain, all_layers, by_themselves, is_to_do, left_as_they_are,
-    wrapped_layers)
+    warn_of_overwriting, wrapped_layers)
 from .one import from_one
 
 __all__ = ['init_updates', 'initialize']
@@ -225,14 +225,7 @@ def initialize(layer_or_layers, batch=None, deterministic=None):
 
 
 def _warn(wrapped, overwritten, degenerate):
-    if overwritten:
-        warnings.warn(
-            'initialize() overwrites b and g that have been changed since the '
-            'layer was made or last initialized (trained or loaded values?), '
-            'or keep what it computes (g=\'norm\'): '
-            '%s' % ', '.join(describe(
-                layer.input_layer if is_to_do(layer) else layer)
-                for layer in overwritten), stacklevel=3)
+    warn_of_overwriting('initialize', overwritten, 3)
     for layer, constant in zip(wrapped, degenerate):
         if constant.any():
             warnings.warn(

@@ -1,4 +1,6 @@
 """What a network is: its layers, and those that are to be initialized."""
+import warnings
+
 from lasagne.layers import InputLayer, Layer, get_all_layers
 from lasagne.nonlinearities import identity
 from theano.compile import SharedVariable
@@ -66,6 +68,18 @@ def is_to_do(layer):
     """Whether `layer` is a weight normalization, and not folded."""
     return isinstance(layer, WeightNormLayer) and bool(
         layer.params or records(layer.input_layer))
+
+
+def warn_of_overwriting(function, layers, stacklevel):
+    """Before `function` overwrites b and g of these, if there are any."""
+    if layers:
+        warnings.warn(
+            '%s() overwrites b and g that have been changed since the layer '
+            'was made or last initialized (trained or loaded values?), or '
+            "keep what it computes (g='norm'): %s" % (
+                function, ', '.join(describe(
+                    layer.input_layer if is_to_do(layer) else layer)
+                    for layer in layers)), stacklevel=stacklevel + 1)
 
 
 def by_themselves(layers):

@@ -25,7 +25,6 @@ from collections import OrderedDict, namedtuple
 from collections.abc import Mapping
 
 import numpy as np
-import theano
 from lasagne.layers import Layer
 from lasagne.nonlinearities import identity
 from theano.compile import SharedVariable
@@ -34,7 +33,7 @@ from ..forms import Form
 from ..initialization import all_layers
 from ..layers import WeightNormLayer
 from ..naming import describe, table
-from ..parameters import records, value_of, values_set
+from ..parameters import has_W, records, value_of, values_set
 
 __all__ = ['Loaded', 'Report', 'load_state_dict', 'state_dict']
 
@@ -210,7 +209,7 @@ def _modules(layer_or_layers, names):
     layers = all_layers(layer_or_layers)
     own = [layer for layer in layers if not isinstance(layer, WeightNormLayer)
            and (layer.get_params() or
-                isinstance(getattr(layer, 'W', None), theano.Variable))]
+                has_W(layer))]
     if isinstance(names, Mapping):
         named, problems = _by_layer(own, names)
     else:

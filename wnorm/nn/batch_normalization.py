@@ -8,11 +8,10 @@ from lasagne.nonlinearities import identity
 from .. import filters
 from ..gains import check_param, draw_param
 from ..layers import (
-    KEEP_W, PerFilter, WeightNormLayer, check_keywords, check_W,
-    count_filters, draw, strip)
+    KEEP_W, PerFilter, WeightNormLayer, check_keywords, check_nonlinearity,
+    check_W, count_filters, draw, strip)
 from ..naming import describe
-from ..parameters import add_param
-from .wrapping import has_W
+from ..parameters import add_param, has_W
 
 
 class BatchNormLayer(PerFilter, Layer):
@@ -26,10 +25,7 @@ class BatchNormLayer(PerFilter, Layer):
     def __init__(self, incoming, b, g, drawn, nonlinearity, **kwargs):
         check_keywords(incoming, kwargs, ['name'], self.options)
         super(BatchNormLayer, self).__init__(incoming, **kwargs)
-        if not (nonlinearity is None or callable(nonlinearity)):
-            raise TypeError('%s: nonlinearity must be a function or None, got '
-                            '%r' % (describe(incoming), nonlinearity))
-        ndim = len(self.input_shape)
+        check_nonlinearity(incoming, nonlinearity)
         axis, k = features(incoming, self.input_shape)
         check_param(incoming, 'b', b, (k,))
         check_param(incoming, 'g', g, (k,))
@@ -44,8 +40,7 @@ class BatchNormLayer(PerFilter, Layer):
         new_W = None if drawn is KEEP_W else draw(incoming, drawn)
 
         self.nonlinearity = identity if nonlinearity is None else nonlinearity
-        self.axes_to_sum = tuple(i for i in range(ndim) if i != axis)
-        self.dimshuffle_args = ['x'] * axis + [0] + ['x'] * (ndim - axis - 1)
+        self.run_along(axis, len(self.input_shape))
         # create parameters, in this order
         self.b = self.g = None
         if b is not None:

@@ -11,8 +11,8 @@ from ..gains import Gain, check_param, draw_param
 from ..layers import PerFilter, relu
 from ..naming import describe
 from ..parameters import (
-    NormalizedParam, add_param, checked_record, records)
-from .wrapping import has_W, layout
+    NormalizedParam, add_param, checked_record, has_W, records)
+from .wrapping import layout
 
 
 class _OwnWeight(PerFilter, Layer):
@@ -154,7 +154,7 @@ class DenseLayer(_OwnWeight):
         super(DenseLayer, self).__init__(incoming, **kwargs)
         self.nonlinearity = identity if nonlinearity is None else nonlinearity
         self.num_units = num_units
-        self.axes_to_sum, self.dimshuffle_args = (0,), ['x', 0]
+        self.run_along(1, 2)
         self._add([
             ('theta', theta, (self._num_inputs(), num_units), {}),
             ('weight_scale', weight_scale, (num_units,),
@@ -266,7 +266,7 @@ class MinibatchLayer(_OwnWeight):
         super(MinibatchLayer, self).__init__(incoming, **kwargs)
         self.num_kernels = num_kernels
         self.dim_per_kernel = dim_per_kernel
-        self.axes_to_sum, self.dimshuffle_args = (0,), ['x', 0]
+        self.run_along(1, 2)
         kernels = (num_kernels, dim_per_kernel)
         self._add([
             ('theta', theta, (self._num_inputs(),) + kernels, {}),

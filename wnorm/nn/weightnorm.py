@@ -66,7 +66,20 @@ class _Wrapper(Guessing):
                 if word not in ('train_g=True', 'eps=0.0')]
 
 
-class WeightNormLayer(_Wrapper, layers.WeightNormLayer):
+class _Normalizing(_Wrapper):
+    """Those that normalize: W drawn again, g trained and regularizable."""
+
+    regularize_g = True
+
+    def __init__(self, incoming, b=Constant(0.), g=Constant(1.), W=DRAW_W,
+                 nonlinearity=relu, **kwargs):
+        check_keywords(incoming, kwargs, ['name'], self.options)
+        super(_Normalizing, self).__init__(
+            incoming, b, g, keep_or_draw(incoming, W, DRAW_W), True, 1.,
+            nonlinearity, 0., **kwargs)
+
+
+class WeightNormLayer(_Normalizing, layers.WeightNormLayer):
     r"""
     wnorm.nn.weightnorm.WeightNormLayer(incoming,
     b=lasagne.init.Constant(0.), g=lasagne.init.Constant(1.),
@@ -112,14 +125,6 @@ class WeightNormLayer(_Wrapper, layers.WeightNormLayer):
     >>> WeightNormLayer(l).get_params(regularizable=True)
     [g]
     """
-    regularize_g = True
-
-    def __init__(self, incoming, b=Constant(0.), g=Constant(1.), W=DRAW_W,
-                 nonlinearity=relu, **kwargs):
-        check_keywords(incoming, kwargs, ['name'], self.options)
-        super(WeightNormLayer, self).__init__(
-            incoming, b, g, keep_or_draw(incoming, W, DRAW_W), True, 1.,
-            nonlinearity, 0., **kwargs)
 
 
 def weight_norm(layer, **kwargs):
@@ -162,7 +167,7 @@ def weight_norm(layer, **kwargs):
     return layers.wrap(WeightNormLayer, layer, kwargs)
 
 
-class MeanOnlyBNLayer(_Wrapper, mean_only.MeanOnlyBatchNormLayer):
+class MeanOnlyBNLayer(_Normalizing, mean_only.MeanOnlyBatchNormLayer):
     r"""
     wnorm.nn.weightnorm.MeanOnlyBNLayer(incoming,
     b=lasagne.init.Constant(0.), g=lasagne.init.Constant(1.),
@@ -224,16 +229,8 @@ class MeanOnlyBNLayer(_Wrapper, mean_only.MeanOnlyBatchNormLayer):
     >>> MeanOnlyBNLayer(l).get_params()
     [b, g, avg_batch_mean]
     """
-    regularize_g = True
     mean_name = 'avg_batch_mean'
     mean_tags = {}
-
-    def __init__(self, incoming, b=Constant(0.), g=Constant(1.), W=DRAW_W,
-                 nonlinearity=relu, **kwargs):
-        check_keywords(incoming, kwargs, ['name'], self.options)
-        super(MeanOnlyBNLayer, self).__init__(
-            incoming, b, g, keep_or_draw(incoming, W, DRAW_W), True, 1.,
-            nonlinearity, 0., **kwargs)
 
     @property
     def avg_batch_mean(self):

@@ -2,7 +2,6 @@
 import sys
 import warnings
 
-import theano
 from theano.compile import SharedVariable
 
 from .. import filters
@@ -39,10 +38,6 @@ def _level_of_the_caller():
             'wnorm.'):
         level, frame = level + 1, frame.f_back
     return level
-
-
-def has_W(layer):
-    return isinstance(getattr(layer, 'W', None), theano.Variable)
 
 
 class Guessing(object):
