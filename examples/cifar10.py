@@ -31,8 +31,8 @@ from lasagne.nonlinearities import LeakyRectify
 
 import wnorm
 from experiment import (
-    Run, check_md5, digits, draw_curves, interruptible, positive, pyplot,
-    read_log)
+    Run, check_md5, common_arguments, digits, draw_runs, interruptible,
+    positive)
 from wnorm.nn import weightnorm
 from wnorm.parameters import all_records
 
@@ -269,23 +269,6 @@ def experiment(norm, data, options):
     return run.rows[-1]
 
 
-def draw(out, title):
-    """The learning curves of all runs in the folder."""
-    plt = pyplot()
-    if plt is None:
-        return
-    logs = {norm: read_log(os.path.join(out, norm, 'log.csv'))
-            for norm in NORMS
-            if os.path.exists(os.path.join(out, norm, 'log.csv'))}
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
-    draw_curves(left, logs, 'train_error', 'error in training (%)')
-    draw_curves(right, logs, 'test_error', 'test error (%)')
-    figure.suptitle(title)
-    figure.tight_layout()
-    figure.savefig(os.path.join(out, 'cifar10.png'), dpi=80)
-    plt.close(figure)
-
-
 def main(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], epilog='Defaults with --data: '
@@ -300,12 +283,9 @@ def main(arguments=None):
     parser.add_argument('--width', type=positive,
                         help='filters in the first block, half of the others')
     parser.add_argument('--learning-rate', type=float)
-    parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--side', type=int, default=32, choices=[16, 24, 32],
                         help='of the enlarged digits, in pixels')
-    parser.add_argument('--out', default='cifar10', help='folder for results')
-    parser.add_argument('--restart', action='store_true',
-                        help='begin again, even if there is a checkpoint')
+    common_arguments(parser, 'cifar10')
     options = parser.parse_args(arguments)
     for name, value in (SMALL if options.data is None else FULL).items():
         if getattr(options, name) is None:
@@ -326,7 +306,10 @@ def main(arguments=None):
         row = experiment(norm, data, options)
         print('%-17s loss %.4f, error in training %.2f %%, test error %.2f %%'
               % ((norm,) + tuple(row)), flush=True)
-    draw(options.out, '%s, %d epochs' % (title, options.epochs))
+    draw_runs(options.out, NORMS, 'cifar10.png', [
+        ('train_error', 'error in training (%)'),
+        ('test_error', 'test error (%)')],
+        '%s, %d epochs' % (title, options.epochs))
     print('Logs, nets and cifar10.png are in the folder %s'
           % os.path.abspath(options.out))
 

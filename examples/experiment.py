@@ -278,6 +278,26 @@ def draw_curves(axes, logs, column, label):
     axes.legend()
 
 
+def draw_runs(out, names, picture, columns, title, **kwargs):
+    """The learning curves of the runs in folder `out` that have begun.
+
+    `columns` are two, (name, label); `kwargs` for the subplots.
+    """
+    plt = pyplot()
+    if plt is None:
+        return
+    paths = [(name, os.path.join(out, name, 'log.csv')) for name in names]
+    logs = {name: read_log(path) for name, path in paths
+            if os.path.exists(path)}
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), **kwargs)
+    for ax, (column, label) in zip(axes, columns):
+        draw_curves(ax, logs, column, label)
+    figure.suptitle(title)
+    figure.tight_layout()
+    figure.savefig(os.path.join(out, picture), dpi=80)
+    plt.close(figure)
+
+
 class _NoBar(object):
     """In place of tqdm's."""
     total = None
@@ -304,6 +324,14 @@ def progress(title):
               "'wnorm[examples]')", file=sys.stderr)
         return _NoBar()
     return tqdm(desc=title, unit='step')
+
+
+def common_arguments(parser, out):
+    """What all programs can be told."""
+    parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--out', default=out, help='folder for results')
+    parser.add_argument('--restart', action='store_true',
+                        help='begin again, even if there is a checkpoint')
 
 
 def positive(text):

@@ -27,7 +27,7 @@ from lasagne.layers import (
 
 import wnorm
 from experiment import (
-    Run, draw_curves, interruptible, positive, pyplot, read_log)
+    Run, common_arguments, draw_runs, interruptible, positive)
 
 MODULES = ['argparse', 'ast', 'difflib', 'doctest', 'inspect', 'pdb',
            'subprocess', 'tarfile', 'typing', 'zipfile']
@@ -172,23 +172,6 @@ def write_text(predict, alphabet, start, number, length, random):
     return ''.join(alphabet[code] for code in codes[len(start):])
 
 
-def draw(out, title):
-    """The learning curves of all runs in the folder."""
-    plt = pyplot()
-    if plt is None:
-        return
-    logs = {norm: read_log(os.path.join(out, norm, 'log.csv'))
-            for norm in NORMS
-            if os.path.exists(os.path.join(out, norm, 'log.csv'))}
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
-    draw_curves(left, logs, 'train_bits', 'bits per character in training')
-    draw_curves(right, logs, 'test_bits', 'bits per character, test')
-    figure.suptitle(title)
-    figure.tight_layout()
-    figure.savefig(os.path.join(out, 'lstm.png'), dpi=80)
-    plt.close(figure)
-
-
 def main(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
@@ -205,10 +188,7 @@ def main(arguments=None):
                         help='of the text')
     parser.add_argument('--sample', type=int, default=300,
                         help='how many characters each net writes')
-    parser.add_argument('--seed', type=int, default=1)
-    parser.add_argument('--out', default='lstm', help='folder for results')
-    parser.add_argument('--restart', action='store_true',
-                        help='begin again, even if there is a checkpoint')
+    common_arguments(parser, 'lstm')
     options = parser.parse_args(arguments)
     text = source_text(options.characters)
     if len(text) < 10 * options.length * max(2, options.batch_size):
@@ -220,8 +200,11 @@ def main(arguments=None):
               % ((norm,) + tuple(row)))
         print('\n'.join('    ' + line for line in sample.splitlines()),
               flush=True)
-    draw(options.out, "The standard library's source, LSTM of %d units"
-         % options.units)
+    draw_runs(options.out, NORMS, 'lstm.png', [
+        ('train_bits', 'bits per character in training'),
+        ('test_bits', 'bits per character, test')],
+        "The standard library's source, LSTM of %d units" % options.units,
+        sharey=True)
     print('Logs, nets and lstm.png are in the folder %s'
           % os.path.abspath(options.out))
 

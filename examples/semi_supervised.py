@@ -33,8 +33,8 @@ from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 import wnorm
 from experiment import (
-    Run, check_md5, digits, draw_curves, interruptible, positive, pyplot,
-    read_log)
+    Run, check_md5, common_arguments, digits, draw_curves, interruptible,
+    positive, pyplot, read_log)
 from wnorm import weight_norm
 from wnorm.nn import adam_updates, batch_norm, log_sum_exp
 
@@ -317,11 +317,7 @@ def main(arguments=None):
     parser.add_argument('--average', type=float,
                         help='rate of the average that is tested')
     parser.add_argument('--learning-rate', type=float, default=.003)
-    parser.add_argument('--seed', type=int, default=1)
-    parser.add_argument('--out', default='semi_supervised',
-                        help='folder for results')
-    parser.add_argument('--restart', action='store_true',
-                        help='begin again, even if there is a checkpoint')
+    common_arguments(parser, 'semi_supervised')
     options = parser.parse_args(arguments)
     for name, value in (SMALL if options.data is None else FULL).items():
         if getattr(options, name) is None:
