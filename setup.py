@@ -56,6 +56,9 @@ class build_with_hook(build):
 # what the examples need beyond the library
 EXAMPLES = ['scikit-learn', 'matplotlib', 'tqdm']
 
+# data-parallel training; on a cluster, mpi4py with the site's own MPI
+MPI = ['mpi4py', 'mpich']
+
 # what python -m wnorm port converts Python 2 with
 PORT = ['fissix']
 
@@ -83,9 +86,10 @@ setup(
     extras_require={
         'docs': ['furo', 'myst-parser', 'numpydoc', 'sphinx'],
         'examples': EXAMPLES,
+        'mpi': MPI,
         'port': PORT,
-        'test': EXAMPLES + PORT + ['hypothesis', 'joblib', 'pytest',
-                                   'pytest-cov', 'pytest-xdist'],
+        'test': EXAMPLES + MPI + PORT + ['hypothesis', 'joblib', 'pytest',
+                                         'pytest-cov', 'pytest-xdist'],
         'torch': ['torch'],
     },
     classifiers=[

@@ -27,7 +27,7 @@ _HOMES = {
 }
 
 # modules that ``import wnorm`` offers in the same way
-_MODULES = ['filters', 'initialization', 'interop', 'layers', 'nn', 'ops']
+_MODULES = ['distributed', 'filters', 'initialization', 'interop', 'layers', 'nn', 'ops']
 
 __all__ = sorted(_HOMES)
 

@@ -10,7 +10,7 @@ from ..parameters import values_set
 from ..report import LayerReport, Report
 from .data import is_many
 from .graph import init_updates_of
-from .many import from_many
+from .many import Alone, from_many
 from .network import (
     about_the_gain, all_layers, by_themselves, is_to_do, left_as_they_are,
     warn_of_overwriting, wrapped_layers)
@@ -195,6 +195,11 @@ def initialize(layer_or_layers, batch=None, deterministic=None):
     ...         yield random.rand(n, 20)
     >>> report = wnorm.initialize(l, batches)
     """
+    return carry_out(layer_or_layers, batch, deterministic)
+
+
+def carry_out(layer_or_layers, batch, deterministic, peers=Alone()):
+    """:func:`initialize`, of the batches of several processes too."""
     layers = all_layers(layer_or_layers)
     notes = left_as_they_are(layers)
     own = by_themselves(layers)
@@ -210,9 +215,12 @@ def initialize(layer_or_layers, batch=None, deterministic=None):
                         'and pass, and what depends on the batch sees one at '
                         'a time.')
     overwritten = [layer for layer in wrapped + own if layer.changed()]
-    plan = (from_many if many else from_one)(
-        layers, wrapped, batch, deterministic)
-    _warn(wrapped, overwritten, plan.degenerate)  # perhaps as an error
+    if many:
+        plan = from_many(layers, wrapped, batch, deterministic, peers)
+    else:
+        plan = from_one(layers, wrapped, batch, deterministic)
+    if peers.rank == 0:
+        _warn(wrapped, overwritten, plan.degenerate)  # perhaps as an error
     with values_set(OrderedDict(zip(plan.params, plan.values))):
         after = plan.after()
     for layer in wrapped + own:
@@ -225,7 +233,7 @@ def initialize(layer_or_layers, batch=None, deterministic=None):
 
 
 def _warn(wrapped, overwritten, degenerate):
-    warn_of_overwriting('initialize', overwritten, 3)
+    warn_of_overwriting('initialize', overwritten, 4)
     for layer, constant in zip(wrapped, degenerate):
         if constant.any():
             warnings.warn(
@@ -233,4 +241,4 @@ def _warn(wrapped, overwritten, degenerate):
                 'as it was' % (
                     describe(layer.input_layer),
                     ', '.join(map(str, np.flatnonzero(constant)))),
-                stacklevel=3)
+                stacklevel=4)

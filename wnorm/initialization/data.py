@@ -101,7 +101,7 @@ class Batches(object):
     It holds none of them: of what :meth:`next` returns, no reference is left
     here.
     """
-    def __init__(self, layers, source, passes):
+    def __init__(self, layers, source, passes, may_be_empty=False):
         if isinstance(source, Iterator) and passes > 1:
             raise ValueError(
                 'the batches can be gone through only once, as %r, but this '
@@ -111,6 +111,7 @@ class Batches(object):
         self.layers = layers
         self.source = source
         self.passes = passes
+        self.may_be_empty = may_be_empty
         self.done = 0
         self.shapes = None
         self.first_pass = None
@@ -163,7 +164,7 @@ class Batches(object):
                                   self.shapes[layer]))
 
     def _end(self):
-        if not self.number and self.done == 1:
+        if not (self.number or self.done > 1 or self.may_be_empty):
             raise ValueError('there are no batches: %r is empty'
                              % (self.source,))
         found = self.number, self.examples

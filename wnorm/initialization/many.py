@@ -1,5 +1,6 @@
 """Initialization from many batches: level by level, a pass over them each."""
 import contextlib
+import functools
 from collections import OrderedDict
 
 import numpy as np
@@ -20,59 +21,151 @@ from .network import inputs_of, levels_of, named
 from .one import Plan
 
 
-def from_many(layers, wrapped, source, deterministic):
-    """What one batch does at once, level by level."""
+class Alone(object):
+    """What processes that share their data do together; here, one."""
+    rank, size = 0, 1
+
+    def together(self, function):
+        """Call `function`; if it fails in one process, all raise."""
+        return function()
+
+    def gather(self, thing):
+        """What each process gives, in a list, on process 0."""
+        return [thing]
+
+    def spread(self, thing):
+        """What process 0 gives."""
+        return thing
+
+
+def from_many(layers, wrapped, source, deterministic, peers=Alone()):
+    """What one batch does at once, level by level.
+
+    With several processes the statistics are those of all their batches:
+    moments are merged on process 0, which decides about the new values.
+    """
     exact = deterministic is None or bool(deterministic)
     levels = levels_of(layers)
     passes = max([levels[layer] for layer in wrapped] + [1])
-    batches = Batches(layers, source, passes)
-    graph, degenerate, scales, found = None, {}, {}, {}
-    with _progress(batches) as advance:
+    batches = peers.together(lambda: Batches(
+        layers, source, passes, may_be_empty=peers.size > 1))
+    measurement = _Measurement(layers, wrapped, levels, batches, exact)
+    degenerate, scales, found, before = {}, {}, {}, None
+    with _progress(batches, peers) as advance:
         for level in range(1, passes + 1):
-            batches.start()
-            merged, is_checked = {}, not exact or level > 1
-            while True:
-                data = batches.next()
-                if data is None:
-                    break
-                if graph is None:
-                    graph = _Graph(layers, wrapped, levels, list(data), exact)
-                with batches.numbered():
-                    graph.measure(level, list(data.values()), merged)
-                    mixture = None
-                    if not is_checked and number_of_examples(data) > 1:
-                        mixture, is_checked = _Mixture(data), True
-                    del data  # before the next one is fetched
-                    if mixture is not None:
-                        graph.check_independence(mixture)
-                        mixture = None
-                advance()
+            peers.together(lambda: measurement.run(level, advance))
+            parts = peers.gather(measurement.found())
+            inputs, merged = peers.spread(peers.together(
+                lambda: _merged(parts) if peers.rank == 0 else None))
+            merged = peers.together(
+                lambda: measurement.known(inputs, merged))
+            graph = measurement.graph
             if level == 1:
-                before = graph.before(merged)
+                before = peers.together(lambda: graph.before(merged))
             for layer in wrapped:
                 if levels[layer] == level:
                     found[layer] = merged[layer]
                     degenerate[layer] = merged[layer][0].degenerate(
                         graph.dtypes[layer])
-            scales.update(graph.renew(level, found, degenerate))
-    after = graph.after(found, scales)
+            scales.update(peers.together(
+                lambda: graph.renew(level, found, degenerate)))
+            graph.values = peers.spread(graph.values)
+    after = peers.together(lambda: graph.after(found, scales))
     return Plan(graph.params, graph.values,
                 [degenerate[layer] for layer in wrapped], before,
                 lambda: after)
 
 
 @contextlib.contextmanager
-def _progress(batches):
+def _progress(batches, peers):
     """A function to call after each batch: a bar, where tqdm is installed."""
     try:
         from tqdm import tqdm
     except ImportError:
         yield lambda: None
         return
-    # on a terminal only
+    # on a terminal only; of several processes none has one, as mpiexec
+    # stands between
     with tqdm(desc='initialize', unit='batch', total=batches.total(),
-              disable=None) as bar:
+              disable=peers.rank > 0 if peers.size > 1 else None) as bar:
         yield bar.update
+
+
+class _Measurement(object):
+    """The passes over this process's batches.
+
+    Attributes
+    ----------
+    graph : _Graph
+        Made when the first batch says what there is data for.
+    """
+    graph = None
+
+    def __init__(self, layers, wrapped, levels, batches, exact):
+        self.layers = layers
+        self.wrapped = wrapped
+        self.levels = levels
+        self.batches = batches
+        self.exact = exact
+
+    def run(self, level, advance):
+        """Measure a level: sets `merged`, the moments by layer."""
+        self.batches.start()
+        self.merged, is_checked = {}, not self.exact or level > 1
+        while True:
+            data = self.batches.next()
+            if data is None:
+                return
+            if self.graph is None:
+                self._make(list(data))
+            with self.batches.numbered():
+                self.graph.measure(level, list(data.values()), self.merged)
+                mixture = None
+                if not is_checked and number_of_examples(data) > 1:
+                    mixture, is_checked = _Mixture(data), True
+                del data  # before the next one is fetched
+                if mixture is not None:
+                    self.graph.check_independence(mixture)
+            advance()
+
+    def _make(self, inputs):
+        self.inputs = inputs
+        self.graph = _Graph(self.layers, self.wrapped, self.levels, inputs,
+                            self.exact)
+
+    def found(self):
+        """Which inputs there is data for, and the moments by layer, as they
+        are sent to other processes; None without data."""
+        return (
+            [self.layers.index(layer) for layer in self.inputs],
+            [self.merged.get(layer) for layer in self.wrapped]
+        ) if self.merged else None
+
+    def known(self, inputs, merged):
+        """The moments by layer, of those of all processes."""
+        if self.graph is None:
+            self._make([self.layers[place] for place in inputs])
+        merged = {layer: moments for layer, moments in zip(
+            self.wrapped, merged) if moments is not None}
+        for layer, moments in merged.items():
+            self.graph.filters[layer] = len(moments[0].mean)
+        return merged
+
+
+def _merged(parts):
+    """Those that processes have found, merged in their order."""
+    parts = [part for part in parts if part is not None]
+    if not parts:
+        raise ValueError('there are no batches, in no process')
+    for inputs, _ in parts:
+        if inputs != parts[0][0]:
+            raise ValueError('the batches of the processes are not for the '
+                             'same input layers')
+    return parts[0][0], [
+        # in a pass, of its level only
+        [functools.reduce(Moments.merge, of_processes)
+         for of_processes in zip(*moments)] if moments[0] else None
+        for moments in zip(*[moments for _, moments in parts])]
 
 
 class _Graph(object):
@@ -207,7 +300,6 @@ class _Graph(object):
             for layer in layers:
                 found = [Moments(*[next(results) for _ in range(3)])
                          for _ in self.where[layer][::3]]
-                self.filters[layer] = len(found[0].mean)
                 merged[layer] = [
                     old.merge(new) for old, new in zip(
                         merged[layer], found)] if layer in merged else found

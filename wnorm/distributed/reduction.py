@@ -1,0 +1,104 @@
+"""The Op that averages over the processes, and the order of several."""
+import theano
+import theano.tensor as T
+from theano.compile import optdb
+from theano.gof import Apply, Op
+from theano.gof.opt import Optimizer
+
+
+class MeanOverProcesses(Op):
+    """Values and their weight -> the weighted means over all processes.
+
+    One Op for all values of a step, so that however Theano orders a graph,
+    the processes send the same message.
+
+    Inputs: what has to come before, the weight, the lengths of the data, the
+    values. Outputs: what may come after, the means.
+
+    Parameters
+    ----------
+    call : Call
+        What the processes have agreed upon; does the work.
+    """
+    __props__ = ('call',)
+
+    def __init__(self, call):
+        self.call = call
+
+    def __str__(self):
+        return 'MeanOverProcesses{%d}' % self.call.number
+
+    def make_node(self, before, weight, lengths, *values):
+        return Apply(self, [before, weight, lengths] + list(values),
+                     [before.type()] + [value.type() for value in values])
+
+    def perform(self, node, inputs, outputs):
+        check_order(node)
+        outputs[0][0] = inputs[0]
+        means = self.call.mean(inputs[1], inputs[2], inputs[3:])
+        for storage, mean in zip(outputs[1:], means):
+            storage[0] = mean
+
+    def infer_shape(self, node, shapes):
+        return [shapes[0]] + shapes[3:]
+
+    def do_constant_folding(self, node):
+        return False
+
+
+def mean(call, weight, lengths, values):
+    """The means over all processes, symbolically."""
+    return MeanOverProcesses(call)(
+        T.constant(0, dtype='int8'), weight, lengths, *values)[1:]
+
+
+def is_mean(node):
+    return node is not None and isinstance(node.op, MeanOverProcesses)
+
+
+def in_order(fgraph):
+    """The nodes in the order in which all processes are to run them: that of
+    the calls that made them, as far as they do not need one another."""
+    nodes = list(filter(is_mean, fgraph.toposort()))
+    depth = {}  # how many come one after another, up to and including it
+    for node in nodes:
+        depth[node] = 1 + max([0] + [
+            depth[variable.owner] for variable in
+            theano.gof.graph.ancestors(node.inputs)
+            if is_mean(variable.owner)])
+    return sorted(nodes, key=lambda node: (depth[node], node.op.call.number))
+
+
+class Ordering(Optimizer):
+    """Lets each mean of a function wait for the one before it.
+
+    Otherwise two processes could run two of them in different orders, and
+    wait for each other.
+    """
+    def add_requirements(self, fgraph):
+        fgraph.attach_feature(theano.gof.toolbox.ReplaceValidate())
+
+    def apply(self, fgraph):
+        nodes = in_order(fgraph)
+        for before, node in zip(nodes, nodes[1:]):
+            fgraph.change_input(node, 0, before.outputs[0],
+                                reason='means_in_order')
+
+
+def check_order(node):
+    """Refuse a function that was compiled without :class:`Ordering`."""
+    if not hasattr(node.tag, 'is_ordered'):
+        nodes = in_order(node.fgraph)
+        node.tag.is_ordered = all(
+            after.inputs[0] is before.outputs[0]
+            for before, after in zip(nodes, nodes[1:]))
+    if not node.tag.is_ordered:
+        raise RuntimeError(
+            'this function averages over the processes several times, and '
+            'its mode leaves the order open, so that they could wait for one '
+            'another forever. Compile it in mode FAST_RUN or FAST_COMPILE')
+
+
+# first of all, while what belongs to which call is as it was written
+optdb.register('wnorm_means_in_order', Ordering(), 0.01, 'fast_run',
+               'fast_compile', 'merge')
