@@ -7,6 +7,8 @@
 # make docs       the manual, in build/docs
 # make bench      time, memory, compiling: tables and a chart (BENCH=--quick
 #                 for two minutes of it)
+# make bench-mpi  data-parallel training: steps, messages, and a model of more
+#                 machines
 # make test-sanitize  the C code under AddressSanitizer and UBSan
 # make doctor     what this machine has, what was remedied, what is wrong
 #
@@ -32,8 +34,8 @@ COVER =
 # runs what follows -- on a device, which must be there for the tests
 GPU = $(EXPORT) WNORM_GPU_REQUIRED=1 $(BIN)/python -m wnorm gpu
 
-.PHONY: demo test test-slow test-all test-torch test-sanitize docs bench doctor \
-        gpu test-gpu test-opencl check-cudnn gpu-bundle clean
+.PHONY: demo test test-slow test-all test-torch test-sanitize docs bench \
+        bench-mpi doctor gpu test-gpu test-opencl check-cudnn gpu-bundle clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -61,6 +63,10 @@ docs: $(READY)
 
 bench: $(READY)
 	$(EXPORT) $(BIN)/python benchmarks --out bench $(BENCH)
+
+# mpi4py and mpich are among what the tests need
+bench-mpi: $(READY)
+	$(EXPORT) $(BIN)/python benchmarks --parts distributed --out bench $(BENCH)
 
 # first that they find what is planted
 test-sanitize: $(READY)

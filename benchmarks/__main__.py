@@ -29,8 +29,9 @@ PARTS = {
     'memory': ('memory.py', {}),
     'compile_time': ('compile_time.py', {}),
     'blas': ('blas.py', {}),
+    'distributed': ('distributed.py', {}),
 }
-QUICK = [part for part in PARTS if part != 'blas']
+QUICK = [part for part in PARTS if part not in ('blas', 'distributed')]
 
 
 def main():

@@ -240,8 +240,9 @@ def words(text):
     return [word.strip() for word in text.split(',')]
 
 
-def parse(doc, arguments=None):
-    """The options that all programs share; `doc` is the program's."""
+def parse(doc, arguments=None, extend=lambda parser: None):
+    """The options that all programs share; `doc` is the program's, `extend`
+    adds its own."""
     parser = argparse.ArgumentParser(
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -258,6 +259,7 @@ def parse(doc, arguments=None):
                         'round; default: 0.15, with --quick 0.05')
     parser.add_argument('--out', metavar='STEM',
                         help='write STEM.md and STEM.json too')
+    extend(parser)
     options = parser.parse_args(arguments)
     if options.sides and 'plain' not in options.sides:
         parser.error("--sides lacks 'plain', which the others are compared to")
@@ -266,11 +268,11 @@ def parse(doc, arguments=None):
     return options
 
 
-def main(doc, measure):
+def main(doc, measure, **kwargs):
     """Runs a program: `measure` makes a table, or several, from options."""
-    options = parse(doc)
+    options = parse(doc, **kwargs)
     print(machine() + '\n', flush=True)
-    began, texts, records = time.time(), [machine() + '\n'], {}
+    texts, records = [machine() + '\n'], {}
     for table in measure(options):
         texts.append(markdown(table))
         records[table.title] = table.records

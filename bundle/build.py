@@ -44,7 +44,7 @@ WITHOUT = ['lib/python3.11/' + name for name in (
         '*.dist-info/direct_url.json')] + ['share/wnorm-gpu/python/bin']
 
 
-def build(target, report=print):
+def build(target, preset, report):
     """Write the archive `target`.
 
     Raises
@@ -75,7 +75,7 @@ def build(target, report=print):
         slim(prefix)
         report('compressing; it takes minutes')
         part = os.path.join(scratch, 'archive')
-        compress(folder, part)
+        compress(folder, part, preset)
         os.replace(part, target)
 
 
@@ -164,14 +164,14 @@ def slim(prefix):
                                stderr=subprocess.DEVNULL)
 
 
-def compress(folder, target):
+def compress(folder, target, preset):
     def plain(entry):
         """The same archive from the same files."""
         entry.uid = entry.gid = entry.mtime = 0
         entry.uname = entry.gname = ''
         return entry
 
-    with tarfile.open(target, 'w:xz', preset=9) as archive:
+    with tarfile.open(target, 'w:xz', preset=preset) as archive:
         for where, folders, names in os.walk(folder):
             folders.sort()
             for name in sorted(names) + [
@@ -186,14 +186,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--target', default=os.path.join(
         ROOT, 'dist', NAME + '.tar.xz'), help='(default: %(default)s)')
-    target = os.path.abspath(parser.parse_args().target)
+    parser.add_argument('--preset', type=int, choices=range(10), default=9,
+                        help="xz's: 0 is fast, 9 small (default)")
+    options = parser.parse_args()
+    target = os.path.abspath(options.target)
     start = time.time()
 
     def report(text):
         print('%4.0f s  %s' % (time.time() - start, text), flush=True)
 
     try:
-        build(target, report)
+        build(target, options.preset, report)
     except (prepare.Failure, OSError, subprocess.SubprocessError) as error:
         sys.exit('gpu-bundle: %s' % error)
     report('%s: %.1f MB; to use it:\n        tar xf %s && %s/run-doctor' % (

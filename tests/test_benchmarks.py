@@ -339,26 +339,61 @@ def test_memory(harness, monkeypatch):
 def test_quick(tmp_path):
     # a net that nothing is promised of
     out = program('', '--quick', '--nets', 'dense 16 b4', '--passes',
-                  'train momentum', '--parts', 'speed', 'speed-stock',
-                  'sizes', 'optimizers', 'pytorch', 'folding',
-                  'initialization', 'memory', 'compile_time',
+                  'train momentum', '--parts', 'speed', 'sizes', 'optimizers',
+                  'pytorch', 'folding', 'memory', 'compile_time',
                   '--out', str(tmp_path / 'bench'))
-    for title in ('## Speed, with a BLAS', '## Speed, stock Theano',
-                  '## Sizes', '## Optimizers', '## Peak memory',
-                  '## Compile time', '## Import'):
+    for title in ('## Speed, with a BLAS', '## Sizes', '## Optimizers',
+                  '## Peak memory', '## Compile time', '## Import'):
         assert title in out
     assert 'PyTorch' in out  # or that it is not installed
-    assert out.count('| dense 16 b4 | train momentum |') >= 6
+    assert out.count('| dense 16 b4 | train momentum |') >= 5
     files = {path.name for path in (tmp_path / 'bench').iterdir()}
     assert {'bench.md', 'chart.png', 'speed.json', 'speed.md',
-            'speed-stock.json', 'memory.json'} < files
+            'memory.json'} < files
     text = (tmp_path / 'bench' / 'bench.md').read_text()
-    assert text.count('wnorm / formula') == 2
+    assert text.count('wnorm / formula') == 1
     assert all(line in out for line in text.splitlines())
     (records,) = json.loads(
         (tmp_path / 'bench' / 'speed.json').read_text()).values()
     assert len(records[0]['times']) == 5
     assert all(len(times) == 7 for times in records[0]['times'].values())
+
+
+# --- several processes -----------------------------------------------------
+
+def test_fit():
+    import distributed
+    alpha, beta = distributed.fit([
+        dict(n=n, whole=2e-5 + 4 * n * 3e-10) for n in (10, 10 ** 5, 10 ** 7)])
+    np.testing.assert_allclose([alpha, beta], [2e-5, 3e-10])
+
+
+def test_model():
+    import distributed
+    # one way for each half of two machines, and back: half the bytes each
+    np.testing.assert_allclose(distributed.model(2, 1000., .25, 500., 0.), 2.5)
+    # three rounds each way; 7/8 of the message twice; and what it costs here
+    np.testing.assert_allclose(
+        distributed.model(8, 1000., .25, 500., .002), 1.5 + 3.5 + 2.)
+
+
+@pytest.mark.slow
+def test_distributed(tmp_path):
+    pytest.importorskip('mpi4py', reason="mpi4py and mpich are not installed: "
+                        "pip install 'wnorm[mpi]'")
+    out = program('distributed.py', '--quick', '--processes', '1,2',
+                  '--rounds', '1', '--seconds', '.01', '--nets',
+                  'dense 16 b4', '--numbers', '1e2,1e3', '--out',
+                  str(tmp_path / 'mpi'))
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]]
+            for line in out.splitlines() if line.startswith('|')]
+    one, two = [row for row in rows if row[0] == 'dense 16 b4']
+    assert (one[2], one[-2:]) == ('1', ['0 %', '0.00 MB'])
+    assert two[2] == '2' and two[1] == one[1] and two[-2] != '0 %'
+    assert [row[:2] for row in rows if row[0] == '1e+03'] == [
+        ['1e+03', '2'], ['1e+03', '10 Gbit/s'], ['1e+03', '100 Gbit/s']]
+    assert 'MODEL, not measured' in out
+    assert (tmp_path / 'mpi.json').exists()
 
 
 @pytest.mark.slow

@@ -756,19 +756,14 @@ PROGRAMS = [
 @pytest.mark.parametrize('name, arguments, folder, picture', PROGRAMS,
                          ids=[program[0] for program in PROGRAMS])
 def test_interrupted_program(tmp_path, name, arguments, folder, picture):
-    uninterrupted = Program(name, tmp_path, 'whole', '--out', 'whole',
-                            *arguments)
     again = [name, tmp_path, 'parts', '--out', 'parts'] + arguments
-    try:
-        Program(*again).interrupt()
-    except BaseException:
-        uninterrupted.process.kill()
-        uninterrupted.process.wait()
-        raise
+    Program(*again).interrupt()
     place = tmp_path / 'parts' / folder
     with np.load(str(place / 'checkpoint.npz')) as file:
         assert len(file['rows']) == 0 and file['step'] >= 3
     Program(*again).finish()
+    uninterrupted = Program(name, tmp_path, 'whole', '--out', 'whole',
+                            *arguments)
     assert str(tmp_path / 'whole') in uninterrupted.finish()
     whole = tmp_path / 'whole' / folder
     assert (place / 'log.csv').read_bytes() == (
