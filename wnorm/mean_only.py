@@ -161,11 +161,15 @@ class MeanOnlyBatchNormLayer(WeightNormLayer):
             batch_norm_update_averages = not deterministic
         batch_mean = T.mean(input, axis=self.axes_to_sum)
         mean = self.mean if batch_norm_use_averages else batch_mean
-        if batch_norm_update_averages and isinstance(
-                self.mean, SharedVariable):
+        is_updated = batch_norm_update_averages and isinstance(
+            self.mean, SharedVariable)
+        if is_updated:
             mean = mean + self._update(batch_mean)
-        return super(MeanOnlyBatchNormLayer, self).preactivation(
-            input - self.align(mean).astype(input.dtype))
+        centered = input - self.align(mean).astype(input.dtype)
+        if is_updated:
+            # for wnorm.distributed, which finds them in the graph of a loss
+            centered.tag.bn_updates = self.bn_updates
+        return super(MeanOnlyBatchNormLayer, self).preactivation(centered)
 
     def _update(self, batch_mean):
         """Set `bn_updates`; a zero that brings along the default update."""

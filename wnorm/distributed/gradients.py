@@ -46,15 +46,18 @@ def grads(loss_or_grads, params, weight=None, timeout=TIMEOUT,
     weight : None, number or symbolic scalar, optional
         This process's weight, such as ``x.shape[0]``, its number of examples
         if the loss is their mean. Of a process with weight 0 nothing is
-        read: its data may be empty. By default all processes weigh the same.
+        read: its data may be empty, as far as Theano computes with that (a
+        dense layer cannot flatten no images: give one, and weight 0). By
+        default all processes weigh the same.
 
     timeout : float
         After how many seconds without an answer from another process all are
         ended.
 
     compress : bool
-        Send float16 in place of the full precision: half the bytes, and
-        gradients that are exact to three digits relative to the largest.
+        Send float16 in place of the full precision: half the bytes or less,
+        and gradients (and running averages) that are exact to three digits
+        relative to the largest entry of the same parameter.
 
     log : str or None
         The folder for a file per process that tells its last step, or None.
@@ -117,7 +120,7 @@ def grads(loss_or_grads, params, weight=None, timeout=TIMEOUT,
     call = peers.together(lambda: Call(
         peers, loss_or_grads, params, weight, timeout, compress))
     if peers.size == 1:
-        return call.values
+        return call.alone()
     call.agree()
     peers.open_log(log, timeout)
     return call.means()
@@ -139,20 +142,26 @@ class Call(object):
                                 % (param,))
         if not self.params:
             raise ValueError('there are no parameters: params is empty')
-        self.values = get_or_compute_grads(loss_or_grads, self.params)
         roots = (loss_or_grads if isinstance(loss_or_grads, list)
                  else [loss_or_grads])
+        for root in roots:
+            if not isinstance(root, theano.Variable):
+                raise TypeError('a loss, or a list of gradients, must consist '
+                                'of expressions, got %r' % (root,))
+        self.values = list(get_or_compute_grads(loss_or_grads, self.params))
         self.is_weighted = weight is not None
-        self.weight = T.as_tensor_variable(1 if weight is None else weight)
-        if self.weight.ndim:
-            raise TypeError('weight must be a number or a symbolic scalar, '
-                            'such as x.shape[0], got %r' % (weight,))
+        self.weight = as_scalar('weight', 1 if weight is None else weight)
         self.averages = running_averages(roots)
-        self.data = [] if self.is_weighted else free_inputs(roots)
         self.names = ['the gradient of %s' % label(param)
                       for param in self.params]
         self.names += ['a running average'] * len(self.averages)
-        self.number = next(_numbers)
+        self.tensors = [T.as_tensor_variable(value) for value in
+                        self.values + list(self.averages)]
+        for name, tensor in zip(self.names, self.tensors):
+            if tensor.dtype not in T.float_dtypes:
+                raise TypeError('%s must be of a float type, got %s'
+                                % (name, tensor.type))
+        self.data = [] if self.is_weighted else free_inputs(self.tensors)
         self.world = peers
         self.timeout = timeout
         self.compress = bool(compress)
@@ -165,9 +174,10 @@ class Call(object):
         """Make sure that all processes mean the same."""
         mine = [(param.name, param.get_value(borrow=True).shape, param.dtype)
                 for param in self.params]
-        options = dict(weight='given' if self.is_weighted else 'None',
-                       compress=self.compress, inputs=len(self.data),
-                       averages=len(self.averages))
+        options = [('weight', 'given' if self.is_weighted else None),
+                   ('compress', self.compress),
+                   ('inputs', len(self.data)),
+                   ('running averages', len(self.averages))]
         everybody = self.world.exchange((mine, options), self.timeout)
         first, as_first = everybody[0]
         for rank, (params, others) in enumerate(everybody):
@@ -179,25 +189,36 @@ class Call(object):
                     self._refuse(rank, 'parameter %d is %s %s of %s on rank '
                                  '0, %s %s of %s on rank %d' % (
                                      (place,) + one + two + (rank,)))
-            for name in sorted(options):
-                if others[name] != as_first[name]:
+            for (name, one), (_, two) in zip(as_first, others):
+                if one != two:
                     self._refuse(rank, '%s: %s on rank 0, %s on rank %d' % (
-                        name, as_first[name], others[name], rank))
+                        name, one, two, rank))
         self.comm = self.world.channel(self.timeout)
+        self.number = next(_numbers)  # the same, now that nobody has failed
 
     def _refuse(self, rank, what):
         raise self.world.blame(rank, UnequalError(
             'grads() is not the same in all processes: %s. All must build '
-            'the same network' % what))
+            'the same network, and call it alike' % what))
+
+    def alone(self):
+        """The gradients as they are.
+
+        The weight may be an input of its own, which the function has to use
+        all the same: the switch goes when it is compiled.
+        """
+        used = set(ancestors(self.values))
+        if any(x not in used for x in free_inputs([self.weight], least=0)):
+            self.values[0] = T.switch(T.ge(self.weight, 0), self.values[0],
+                                      self.values[0])
+        return self.values
 
     def means(self):
         """The means over all processes, symbolically."""
         lengths = (T.stack([T.cast(x.shape[0], 'int64') for x in self.data])
                    if self.data else T.zeros((0,), 'int64'))
         means = reduction.mean(
-            self, T.cast(self.weight, 'float64'), lengths,
-            [T.as_tensor_variable(value) for value in
-             self.values + list(self.averages)])
+            self, self.weight, lengths, self.tensors)
         for mean, places in zip(means[len(self.values):],
                                 self.averages.values()):
             for put in places:
@@ -208,12 +229,13 @@ class Call(object):
 
     def mean(self, weight, lengths, arrays):
         """The means over all processes, of arrays."""
+        self.steps += 1
+        self.world.step(self, done=False)
         if self.message is None or not self.message.fits(arrays):
+            self._check_shapes([array.shape for array in arrays])
             kind = HalfMessage if self.compress else Message
             self.message = kind(self.world, self.comm, arrays,
                                 2 + len(lengths))
-        self.steps += 1
-        self.world.step(self, done=False)
         weight = float(self.message.dtype.type(weight))
         is_valid = 0 <= weight < math.inf
         flag = self.message.pack(arrays, 0. if not is_valid else weight if
@@ -225,8 +247,21 @@ class Call(object):
         self._check(heads)
         means = self.message.unpack(
             heads[:, 0].sum() if self.is_weighted else 1)
+        # running averages stay, the others are soon used up: what stays is
+        # not to keep the whole message
+        n = len(self.params)
+        means[n:] = [mean.copy() for mean in means[n:]]
         self.world.step(self, done=True)
         return means
+
+    def _check_shapes(self, mine):
+        everybody = self.world.exchange(mine, self.timeout)
+        for rank, shapes in enumerate(everybody):
+            for name, shape, first in zip(self.names, shapes, everybody[0]):
+                if shape != first:
+                    self._stop(UnequalError, rank, (
+                        '%s has shape %s on rank 0, %s on rank %d'
+                        % (name, first, shape, rank)))
 
     def _check(self, heads):
         for rank, head in enumerate(heads):
@@ -260,9 +295,6 @@ class Call(object):
 
     # --- copies -------------------------------------------------------------
 
-    def __copy__(self):
-        return self
-
     def __deepcopy__(self, memo):
         return self
 
@@ -271,11 +303,22 @@ class Call(object):
                         'pickled: compile it in each process')
 
 
-def free_inputs(roots):
-    """The variables that data are given for."""
-    return [x for x in theano.gof.graph.inputs(roots)
+def as_scalar(name, thing):
+    """An expression of float64."""
+    if isinstance(thing, numbers.Real):
+        return T.constant(thing, dtype='float64')
+    if (getattr(getattr(thing, 'type', None), 'ndim', None) != 0 or
+            thing.dtype in T.complex_dtypes):
+        raise TypeError('%s must be a number or a symbolic scalar, such as '
+                        'x.shape[0], got %r' % (name, thing))
+    return T.cast(T.as_tensor_variable(thing), 'float64')
+
+
+def free_inputs(expressions, least=1):
+    """The variables that data are given for, of so many dimensions or more."""
+    return [x for x in theano.gof.graph.inputs(expressions)
             if not isinstance(x, (SharedVariable, theano.Constant)) and
-            getattr(x, 'ndim', 0)]
+            getattr(x, 'ndim', 0) >= least]
 
 
 def running_averages(roots):

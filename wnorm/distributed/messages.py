@@ -69,7 +69,7 @@ class Message(object):
             return None
         with np.errstate(over='ignore', invalid='ignore'):
             for part, array in zip(parts, arrays):
-                np.multiply(array, factor, out=part, casting='same_kind')
+                np.multiply(array, factor, out=part, dtype=self.dtype)
             data = self._buffer[self.first:]
             if np.isfinite(np.dot(data, data)):
                 return None
@@ -103,16 +103,23 @@ class Message(object):
 class HalfMessage(Message):
     """The same in float16, in two messages of half the size.
 
-    Each process receives a part of the arrays from all, as float16 relative
-    to the sender's largest number, sums them, and sends the sums to all.
+    Each process receives a part of the numbers from all, sums them, and sends
+    the sums to all. They travel relative to a unit, the largest of the piece
+    of an array that a part contains.
     """
     def __init__(self, *args):
         super(HalfMessage, self).__init__(*args)
-        self.part = -(-self.length // (4 * self.world.size)) * 4
-        self.record = np.dtype([
-            ('unit', 'f8'), ('head', 'f8', (self.head,)),
-            ('data', 'f2', (self.part,))])
-        self.sums = np.dtype([('unit', 'f8'), ('data', 'f2', (self.part,))])
+        size = self.world.size
+        # of a whole number of 8 bytes
+        self.part = -(-self.length // (4 * size)) * 4
+        # how many numbers of each array are in each part
+        self.counts = np.diff(np.clip(
+            np.append(0, self.ends) - self.part * np.arange(size)[:, None],
+            0, self.part))
+        self.sums = np.dtype([('units', 'f8', self.counts.shape[1:]),
+                              ('data', 'f2', (self.part,))])
+        self.record = np.dtype(
+            [('head', 'f8', (self.head,))] + self.sums.descr)
 
     @property
     def nbytes(self):
@@ -123,38 +130,47 @@ class HalfMessage(Message):
 
     def reduce(self, head, timeout):
         size = self.world.size
-        out = np.zeros(size, self.record)
+        out, everything = np.zeros(size, self.record), np.zeros(
+            size, self.sums)
+        received, mine = np.empty_like(out), np.zeros(1, self.sums)
         out['head'] = head
-        out['unit'], data = _halved(self._padded(self._buffer))
-        out['data'] = data.reshape(size, self.part)
-        received = np.empty_like(out)
+        for record, part, counts in zip(out, self._pieces(), self.counts):
+            _halve(part, counts, record)
         self.world.wait(self.comm.Ialltoall(_bytes(out), _bytes(received)),
                         timeout)
-        total = np.zeros(self.part, self.dtype)
-        for row in received:
-            total += row['data'] * self.dtype.type(row['unit'])
-        mine = np.zeros(1, self.sums)
-        mine['unit'], mine['data'][0] = _halved(total)
-        everything = np.empty(size, self.sums)
+        counts = self.counts[self.world.rank]
+        _halve(sum(self._whole(record, counts) for record in received),
+               counts, mine[0])
         self.world.wait(self.comm.Iallgather(
             _bytes(mine), _bytes(everything)), timeout)
-        sums = everything['data'] * everything['unit'].astype(
-            self.dtype)[:, None]
-        self._buffer[:] = sums.ravel()[:self.length]
+        for record, part, counts in zip(everything, self._pieces(),
+                                        self.counts):
+            part[:] = self._whole(record, counts)
         return received['head']
 
-    def _padded(self, array):
-        padded = np.zeros(self.world.size * self.part, self.dtype)
-        padded[:self.length] = array
-        return padded
+    def _pieces(self):
+        """The parts of the buffer, one per process."""
+        return [self._buffer[rank * self.part:(rank + 1) * self.part]
+                for rank in range(self.world.size)]
+
+    def _whole(self, record, counts):
+        """The numbers of a record."""
+        return record['data'][:counts.sum()] * np.repeat(
+            record['units'].astype(self.dtype), counts)
 
 
-def _halved(array):
-    """(unit, float16): the array, relative to its largest number."""
-    unit = float(np.max(np.abs(array), initial=0))
-    if not (0 < unit < np.inf):  # what is not finite is refused by its head
-        return 1., np.zeros(array.shape, 'float16')
-    return unit, (array / array.dtype.type(unit)).astype('float16')
+def _halve(numbers, counts, record):
+    """Put numbers into a record, as float16 relative to units."""
+    filled, ends = counts > 0, np.cumsum(counts)
+    units = np.ones(len(counts))
+    units[filled] = np.maximum.reduceat(
+        np.abs(numbers), (ends - counts)[filled])
+    units[units == 0] = 1
+    # what is not finite is refused by its head
+    with np.errstate(invalid='ignore', over='ignore'):
+        record['data'][:len(numbers)] = numbers / np.repeat(
+            units.astype(numbers.dtype), counts)
+    record['units'] = units
 
 
 def _bytes(array):

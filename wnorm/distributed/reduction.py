@@ -34,7 +34,9 @@ class MeanOverProcesses(Op):
 
     def perform(self, node, inputs, outputs):
         check_order(node)
-        outputs[0][0] = inputs[0]
+        for storage in outputs:  # of the call before: its memory is free
+            storage[0] = None
+        outputs[0][0] = inputs[0].copy()
         means = self.call.mean(inputs[1], inputs[2], inputs[3:])
         for storage, mean in zip(outputs[1:], means):
             storage[0] = mean

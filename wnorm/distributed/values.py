@@ -111,9 +111,11 @@ def owners(net_or_variables):
     if isinstance(net_or_variables, (list, tuple)) and any(
             isinstance(one, SharedVariable) for one in net_or_variables):
         for one in net_or_variables:
-            if not isinstance(one, SharedVariable):
-                raise TypeError('a list of shared variables, or of output '
-                                'layers, got one with %r' % (one,))
+            if not (isinstance(one, SharedVariable) and isinstance(
+                    one.get_value(borrow=True), np.ndarray)):
+                raise TypeError('a list of shared variables that are arrays, '
+                                'or of output layers, got one with %r'
+                                % (one,))
         return OrderedDict((one, label(one)) for one in net_or_variables)
     found = OrderedDict()
     for layer in all_layers(net_or_variables):

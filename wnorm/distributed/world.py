@@ -16,7 +16,6 @@ import atexit
 import functools
 import os
 import pickle
-import socket
 import sys
 import time
 
@@ -24,6 +23,8 @@ import numpy as np
 from theano.gof import compilelock
 
 from ..initialization.many import Alone
+from ..stack import mpi
+from ..stack.mpi import INSTALL
 from . import log as logs
 
 #: Seconds after which a process that does not answer is given up.
@@ -31,6 +32,10 @@ TIMEOUT = 300.
 
 #: Seconds that processes have for answering a roll call.
 GRACE = 2.
+
+#: Seconds until the other processes of an error that all raise speak, should
+#: the one to blame not have done so.
+PATIENCE = 3.
 
 #: Seconds of polling without a pause, and the pause afterwards.
 EAGER, PAUSE = .02, 1e-4
@@ -42,7 +47,9 @@ END = float('inf')
 LAUNCHERS = ['PMI_SIZE', 'OMPI_COMM_WORLD_SIZE', 'MPI_LOCALNRANKS',
              'SLURM_STEP_NUM_TASKS']
 
-INSTALL = "pip install 'wnorm[mpi]'"
+#: What the processes of MPI tell those that they start: their number as a
+#: process, their rank, and how many they are.
+MARK = 'WNORM_DISTRIBUTED'
 
 
 class AgreedError(Exception):
@@ -61,6 +68,20 @@ class OtherProcessError(AgreedError, RuntimeError):
     """Another process has failed, in what all have to do."""
 
 
+class Child(Alone):
+    """Not one of the processes of MPI, but started by one, such as those that
+    load data: it takes after it, but cannot speak to the others."""
+
+    def __init__(self, rank, size):
+        self.rank, self.size = rank, size
+
+    def together(self, function):
+        raise RuntimeError(
+            'this process was started by rank %d, and is not itself one of '
+            'those that train together: it can ask for rank(), size(), '
+            'shard() and minibatches() only' % self.rank)
+
+
 class World(object):
     """The processes of MPI's COMM_WORLD.
 
@@ -75,10 +96,16 @@ class World(object):
         self.MPI = MPI
         self.rank = MPI.COMM_WORLD.rank
         self.size = MPI.COMM_WORLD.size
+        self.pid = os.getpid()
+        os.environ[MARK] = '%d %d %d' % (self.pid, self.rank, self.size)
         self.comm = self.control = self.log = None
+        self._control, self._opening = MPI.COMM_WORLD.Idup()
+        self._may_log = True
         self.steps = self.blamed = 0
         self.waits = 0  # of all collective operations, in order
         self._sent, self._gone = [], None
+        self._called = 0, -END  # a roll call: by whom, and when
+        self._spoke = None
         # The processes compile the same functions at the same time, and wait
         # for the lock on Theano's folder of compiled code: each time 5 to 10
         # seconds, as it comes.
@@ -96,14 +123,20 @@ class World(object):
         return self._duplicate(timeout)
 
     def _open(self, timeout):
-        if self.control is None:
-            self.control = self._duplicate(timeout)
+        if self.comm is None:
+            self.wait(self._opening, timeout)
             self.comm = self._duplicate(timeout)
 
     def _duplicate(self, timeout):
         comm, request = self.MPI.COMM_WORLD.Idup()
         self.wait(request, timeout)
         return comm
+
+    def _is_open(self):
+        """Whether all processes have come, and can be spoken to."""
+        if self.control is None and self._opening.Test():
+            self.control = self._control
+        return self.control is not None
 
     # --- waiting ------------------------------------------------------------
 
@@ -117,8 +150,9 @@ class World(object):
         begun = heard = time.monotonic()
         while not request.Test():
             now = time.monotonic()
-            if now - begun > limit:
-                self._call_roll(limit)
+            # while another calls, this one answers
+            if now > max(begun + limit, self._called[1] + 2 * GRACE):
+                self._call_roll(request, limit)
             if now - heard > .005:
                 heard = now
                 self._hear()
@@ -130,49 +164,93 @@ class World(object):
                 time.sleep(PAUSE)
 
     def _hear(self):
-        """Read what others say; returns the ranks that answered a call."""
+        """Read what others say; returns who answered a call, and what."""
         here = {}
-        while self.control is not None and self.control.Iprobe():
+        while self._is_open() and self.control.Iprobe():
             kind, rank, where, waits = self.control.recv()
             if kind == 'roll':
-                self._say('%s waits' % self._me())
-                self._send('here', rank)
+                self._called = rank, time.monotonic()
+                self._speak()
+                self._send('here', rank, self._place())
             elif kind == 'here':
                 here[rank] = where
             else:
                 self._gone = rank, where, waits
         # it may have ended after what this process is still waiting in
         if self._gone is not None and self._gone[2] < self.waits < END:
-            self.stop('rank %d has ended (%s), and rank %d waits for it (%s): '
-                      'all processes must make the same number of steps'
-                      % (self._gone[:2] + (self.rank, self.where)))
+            self.stop('rank %d has ended (%s), and %s waits for it: all '
+                      'processes must make the same number of steps'
+                      % (self._gone[:2] + (self._me(),)))
         return here
 
-    def _send(self, kind, rank):
+    def _send(self, kind, rank, where):
         self._sent.append(self.control.isend(
-            (kind, self.rank, self.where, self.waits), rank))
+            (kind, self.rank, where, self.waits), rank))
 
-    def _call_roll(self, limit):
-        """Find out who is silent; say so, and end all processes."""
-        if self.control is None:
-            self.stop('not every process has come to wnorm.distributed '
-                      'within %g s' % limit)
-        others = [rank for rank in range(self.size) if rank != self.rank]
-        for rank in others:
-            self._send('roll', rank)
-        here, begun = {}, time.monotonic()
-        while time.monotonic() - begun < GRACE and len(here) < len(others):
+    def _speak(self):
+        """Say where this process waits, once."""
+        if self._spoke != self.waits:
+            self._spoke = self.waits
+            self._say('rank %d waits: %s' % (self.rank, self._place()))
+
+    def _place(self):
+        """How far this process is, and where in the user's program."""
+        if self.waits == END:
+            return 'ended, ' + self.where
+        frame = sys._getframe()
+        while frame and frame.f_globals.get('__name__', '').split('.')[0] in (
+                'wnorm', 'theano', 'lasagne'):
+            frame = frame.f_back
+        return self.where + (frame and ', at %s:%d' % (os.path.basename(
+            frame.f_code.co_filename), frame.f_lineno) or '')
+
+    def _call_roll(self, request, limit):
+        """Find out who is silent; say so, and end all processes. Returns if
+        the operation is complete after all, or if another calls."""
+        if not self._is_open():  # pragma: no cover - ends the process
+            self.stop('%s waited %g s: not every process has come to '
+                      'wnorm.distributed' % (self._me(), limit))
+        self._speak()
+        for rank in range(self.size):
+            if rank != self.rank:
+                self._send('roll', rank, '')
+        here, begun = {self.rank: self._place()}, time.monotonic()
+        while time.monotonic() - begun < GRACE:
             here.update(self._hear())
+            caller, when = self._called
+            if caller < self.rank and when > begun:
+                return
+            if request.Test():
+                self._say('%s goes on, after more than %g s'
+                          % (self._me(), limit))
+                return
             time.sleep(.01)
-        silent = [rank for rank in others if rank not in here]
-        lines = ['rank %d: %s' % item for item in sorted(here.items())]
-        lines.append('no answer within %g s from %s: stopped, lost or still '
-                     'computing' % (limit, ', '.join(
-                         'rank %d' % rank for rank in silent))
-                     if silent else
-                     'all processes wait, not for the same: do all call the '
-                     'same functions, in the same order?')
-        self.stop('%s waited in vain\n%s' % (self._me(), '\n'.join(lines)))
+        self.stop('\n'.join(['%s waited in vain' % self._me()] +
+                            self._answers(here, limit)))
+
+    def _answers(self, here, limit):
+        """What a roll call tells, in lines."""
+        places = {}
+        for rank, place in here.items():
+            places.setdefault(place, []).append(rank)
+        lines = ['%s: %s' % (logs.ranks(there), place)
+                 for place, there in sorted(places.items())]
+        silent = set(range(self.size)).difference(here)
+        if silent:
+            lines.append('no answer within %g s from %s: stopped, lost or '
+                         'still computing' % (limit, logs.ranks(silent)))
+            lines += ['rank %d was %s; process %d on %s%s' % (
+                last.rank, last, last.pid, last.host,
+                ' is %s' % last.state() if last.state() else '')
+                for last in (logs.read(self.log.folder) if self.log else [])
+                if last.rank in silent]
+        elif len(places) == 1:
+            lines.append('all processes wait in the same place: is the '
+                         'connection between them slow, or broken?')
+        else:
+            lines.append('all processes wait, not for the same: do all call '
+                         'the same functions, in the same order?')
+        return lines
 
     # --- exchanging ---------------------------------------------------------
 
@@ -229,23 +307,47 @@ class World(object):
         self.where = '%s step %d%s' % ('after' if done else 'in', call.steps,
                                        call.suffix)
         self.steps += not done
-        if self.log is not None:
-            self.log.step(self.steps, done, self.where)
+        self._write('step', self.steps, done, self.where)
 
     def open_log(self, folder, timeout=None):
         """Say how the last run ended, and begin a new log."""
-        if folder is None or self.log is not None:
+        if not self._may_log:
             return
-        found = self.exchange((time.time(), logs.read(folder)), timeout)
+        found = list(filter(None, self.exchange(
+            folder and (time.time(), logs.read(folder)), timeout)))
+        if not found:
+            return
+        self._may_log = False
         if self.rank == 0:
             message = logs.report([last for _, lasts in found
                                    for last in lasts])
             if message:
                 self._say(message)
-            logs.clean(folder, self.size)
-        self.log = self.together(lambda: logs.StepLog(folder, {
-            'run': found[0][0], 'rank': self.rank, 'size': self.size,
-            'pid': os.getpid(), 'host': socket.gethostname()}), timeout)
+        problem = None
+        try:
+            if folder:
+                self.log = logs.StepLog(folder, found[0][0], self.rank,
+                                        self.size)
+                if self.rank == 0:
+                    logs.clean(folder, self.size)
+        except OSError as error:
+            problem = str(error)
+        problems = self.gather(problem, timeout)
+        if self.rank == 0 and any(problems):
+            without = [rank for rank, one in enumerate(problems) if one]
+            self._say('%s: no log of %s. Give grads() a folder, log=FOLDER, '
+                      'or log=None' % (problems[without[0]],
+                                       logs.ranks(without)))
+
+    def _write(self, what, *about):
+        """To the log, without which a run goes on as well."""
+        if self.log is not None:
+            try:
+                getattr(self.log, what)(*about)
+            except OSError as error:
+                self.log = None
+                self._say('%s: no log of rank %d from now on'
+                          % (error, self.rank))
 
     def blame(self, rank, error):
         """For `error` that all processes raise because of one of them."""
@@ -259,27 +361,43 @@ class World(object):
 
     def _say(self, text):
         """On stderr, in one piece."""
-        sys.stdout.flush()
-        os.write(2, ''.join('wnorm.distributed: %s\n' % line
-                            for line in text.splitlines()).encode())
+        try:
+            sys.stdout.flush()
+            os.write(2, ''.join(
+                'wnorm.distributed: %s\n' % line
+                for line in text.splitlines()).encode(errors='replace'))
+        except (OSError, ValueError, AttributeError):  # nobody hears it
+            pass
 
     def stop(self, message):
         """End all processes."""
         self._say(message)
-        self.abort('failed: ' + ' '.join(message.split()))
+        self.abort(logs.GAVE_UP, message)
 
-    def abort(self, reason):
-        if self.log is not None:
-            self.log.end(reason)
-        time.sleep(.1)  # what was said is on its way
-        self.MPI.COMM_WORLD.Abort(1)
-        time.sleep(5)  # it returns, and then the end comes
-        os._exit(1)
+    # What the process ran is written before this, in the tests.
+    def abort(self, how, why=''):  # pragma: no cover
+        try:
+            self._write('end', how, why)
+            time.sleep(.1)  # what was said is on its way
+        finally:
+            self.MPI.COMM_WORLD.Abort(1)
+            time.sleep(5)  # it returns, and then the end comes
+            os._exit(1)
 
     def _fail(self, kind, error, trace):
         """What is done about an exception that nobody caught."""
-        blamed = self.blamed if isinstance(error, AgreedError) else self.rank
-        if blamed == self.rank:
+        if os.getpid() != self.pid:  # pragma: no cover - a forked child
+            self._excepthook(kind, error, trace)
+            sys.stderr.flush()
+            os._exit(1)  # without closing MPI, which is its parent's
+        how, why = logs.FAILED, kind.__name__
+        try:
+            if not isinstance(error, AgreedError):
+                # if all fail alike, one says it
+                time.sleep(.2 * self.rank.bit_length())
+            elif self.blamed != self.rank:  # pragma: no cover - ended by it
+                how, why = logs.STOPPED, 'by rank %d' % self.blamed
+                time.sleep(PATIENCE)  # it says it, and ends this one
             self._say('%s has failed' % self._me())
             if isinstance(error, AgreedError):
                 # all is in its message; without what Theano adds to it
@@ -287,31 +405,37 @@ class World(object):
                 error.__suppress_context__ = True
             self._excepthook(kind, error, trace)
             sys.stderr.flush()
-            self.abort('failed: %s: %s' % (kind.__name__, error))
-        else:
-            time.sleep(1)  # the other process says it
-            self.abort('stopped by rank %d' % blamed)
+            why = why if how == logs.STOPPED else '%s: %s' % (why, error)
+        finally:
+            self.abort(how, why)
 
     def _leave(self):
         """At the end of the program, let the others know.
 
-        A process that waits for this one learns it from the one before it.
+        A process that waits for this one learns it from the one after it.
         """
-        if self.log is not None:
-            self.log.end('ended')
-        if self.control is None or self.MPI.Is_finalized():
+        if os.getpid() != self.pid or self.MPI.Is_finalized():
             return
-        self._send('gone', (self.rank + 1) % self.size)
+        self._write('end', logs.ENDED)
+        message = 'gone', self.rank, self.where, self.waits
         self.waits = END
+        begun, is_patient, told = time.monotonic(), True, None
         # what is on its way to this one is read before MPI is closed
-        while self._gone is None:
+        while self._gone is None or told is None or not told.Test():
+            if told is None and self._is_open():
+                told = self.control.isend(
+                    message, (self.rank + 1) % self.size)
             self._hear()
+            if is_patient and time.monotonic() - begun > TIMEOUT:
+                is_patient = False
+                self._say('rank %d has ended, and waits for rank %d to end'
+                          % (self.rank, (self.rank - 1) % self.size))
             time.sleep(.005)
 
 
-def _started():
+def _started(*names):
     """How many processes a launcher says that there are; 1 without one."""
-    for name in LAUNCHERS:
+    for name in names or LAUNCHERS:
         if os.environ.get(name, '').isdigit():
             return int(os.environ[name])
     return 1
@@ -319,47 +443,73 @@ def _started():
 
 def find():
     """The world that this process is part of."""
+    pid, rank, size = map(int, os.environ.get(MARK, '0 0 0').split())
+    if pid not in (0, os.getpid()):
+        return Child(rank, size)
     started = _started()
     if started == 1 and 'mpi4py.MPI' not in sys.modules:
         return Alone()
+    MPI = _begun(started)
+    size = MPI.COMM_WORLD.size
+    if size == 1 and started > 1:
+        raise _mixed(started, MPI)
+    return World(MPI) if size > 1 else Alone()
+
+
+def _begun(started):
+    """mpi4py's MPI, initialized."""
     try:
+        import mpi4py
+        if 'mpi4py.MPI' not in sys.modules:
+            # not at once: with the wrong launcher it ends the process
+            mpi4py.rc(initialize=False, finalize=True)
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # no mpi4py; no MPI library
         raise ImportError(
             'this is one of %d processes, and mpi4py cannot be used (%s): %s'
-            % (started, error, INSTALL))
-    size = MPI.COMM_WORLD.size
-    if size == 1 and started > 1:
-        raise RuntimeError(
-            "this is one of %d processes, but mpi4py's MPI, %s, knows of one "
-            'only: they were started by the mpiexec of another MPI. Start '
-            'them with its own, %s' % (started, library(MPI), launcher(
-                missing='which is not on this machine: ' + INSTALL)))
-    return World(MPI) if size > 1 else Alone()
+            % (started, ' '.join(str(error).split()), INSTALL))
+    if not MPI.Is_initialized():
+        if (_started('OMPI_COMM_WORLD_SIZE') > _started('PMI_SIZE') and
+                mpi.family(mpi.library(MPI)) == 'MPICH'):
+            raise _mixed(started, MPI)
+        MPI.Init_thread()
+    return MPI
 
 
-def library(MPI):
-    """Such as ``MPICH 5.0.2``."""
-    name, version = MPI.get_vendor()
-    return '%s %s' % (name, '.'.join(map(str, version)))
+def _mixed(started, MPI):
+    return RuntimeError(
+        "this is one of %d processes, started by the mpiexec of another MPI "
+        "than mpi4py's, %s. Start them by %s" % (
+            started, mpi.library(MPI), launcher(
+                'its own mpiexec, which is neither in this environment nor '
+                'on the PATH; or let mpi4py use the library of the other: '
+                'MPI4PY_LIBMPI=LIBRARY', MPI)))
 
 
-def launcher(missing=None):
+def launcher(missing=None, MPI=None):
     """The path of mpiexec: that of this environment, or of the system.
+
+    Parameters
+    ----------
+    missing : str, optional
+        What is returned if there is none.
+
+    MPI : module, optional
+        What it has to be able to start: ``mpi4py.MPI``.
 
     Raises
     ------
     RuntimeError
-        If there is none, unless `missing` is given to be returned instead.
+        If there is none, and `missing` is not given.
     """
-    import shutil
-    here = os.path.dirname(sys.executable)
-    found = shutil.which('mpiexec', path=os.pathsep.join(
-        [here, os.environ.get('PATH', os.defpath)]))
-    if found is None and missing is None:
+    for path in mpi.launchers():
+        if MPI is None or mpi.starts(path, MPI):
+            return path
+    if missing is None:
         raise RuntimeError('there is no mpiexec, neither in %s nor on the '
-                           'PATH: %s' % (here, INSTALL))
-    return found or missing
+                           'PATH: %s' % (os.path.dirname(sys.executable),
+                                         INSTALL))
+    return missing
 
 
 _world = None

@@ -219,8 +219,8 @@ def carry_out(layer_or_layers, batch, deterministic, peers=Alone()):
         plan = from_many(layers, wrapped, batch, deterministic, peers)
     else:
         plan = from_one(layers, wrapped, batch, deterministic)
-    if peers.rank == 0:
-        _warn(wrapped, overwritten, plan.degenerate)  # perhaps as an error
+    peers.together(lambda: peers.rank or _warn(  # perhaps as an error
+        wrapped, overwritten, plan.degenerate))
     with values_set(OrderedDict(zip(plan.params, plan.values))):
         after = plan.after()
     for layer in wrapped + own:
@@ -233,7 +233,7 @@ def carry_out(layer_or_layers, batch, deterministic, peers=Alone()):
 
 
 def _warn(wrapped, overwritten, degenerate):
-    warn_of_overwriting('initialize', overwritten, 4)
+    warn_of_overwriting('initialize', overwritten, 6)
     for layer, constant in zip(wrapped, degenerate):
         if constant.any():
             warnings.warn(
@@ -241,4 +241,4 @@ def _warn(wrapped, overwritten, degenerate):
                 'as it was' % (
                     describe(layer.input_layer),
                     ', '.join(map(str, np.flatnonzero(constant)))),
-                stacklevel=4)
+                stacklevel=6)

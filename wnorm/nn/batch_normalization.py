@@ -63,6 +63,8 @@ class BatchNormLayer(PerFilter, Layer):
         if not deterministic:
             var = T.mean(T.sqr(centered), axis=self.axes_to_sum)
             self._update(mean, var, input.shape[0])
+            # for wnorm.distributed, which finds them in the graph of a loss
+            centered.tag.bn_updates = self.bn_updates
         activation = centered / self.align(T.sqrt(1e-6 + var))
         if self.g is not None:
             activation = activation * self.align(self.g)

@@ -18,7 +18,7 @@ import textwrap
 import time
 import warnings
 
-from . import blas, hook, preflight, remedies
+from . import blas, hook, mpi, preflight, remedies
 from .gpu import check, command, settings, survey
 from .rows import row
 
@@ -27,11 +27,11 @@ SUMMARY = 'say what is installed, what works, what is wrong and what to do'
 #: What the rows are about, in the order of the table.
 NAMES = ('Python', 'wnorm', 'Start-up hook', 'NumPy', 'SciPy', 'Theano',
          'Theano flags', 'Lasagne', 'Compiler', 'Python headers',
-         'Compile folder', 'Compiled test', 'BLAS', 'BLAS speed',
+         'Compile folder', 'Compiled test', 'BLAS', 'BLAS speed', 'MPI',
          'GPU in use') + survey.NAMES
 
 #: What the library can do without, however broken it is.
-OPTIONAL = ('GPU in use',) + survey.NAMES
+OPTIONAL = ('MPI', 'GPU in use') + survey.NAMES
 
 #: Starts a line of the child that is meant for the doctor.
 MARK = 'wnorm doctor: '
@@ -592,6 +592,7 @@ STAGES = (
     ('Lasagne', lasagne_rows, ('Theano',)),
     ('Compiled test', compiled_rows, ('Theano',)),
     ('BLAS', blas_rows, ('Theano', 'Compiled test')),
+    ('MPI', mpi.rows, ()),
     ('GPU in use', device_rows, ('Theano',)),
 )
 
