@@ -14,7 +14,8 @@
 #
 # make gpu          fetch what an NVIDIA card needs, and try it
 # make test-gpu     the GPU suite on that card
-# make test-opencl  the GPU suite without a card, on PoCL
+# make test-opencl  a part of the GPU suite without a card, on PoCL; all of it:
+#                   make test-opencl GPU_TESTS=gpu
 # make check-cudnn  compile against cuDNN 8 and 9, without a card (GBs)
 # make gpu-bundle   a folder for GPU nodes without network
 #
@@ -30,6 +31,7 @@ READY = $(VENV)/.ready
 EXPORT = $(if $(LASAGNE),PYTHONPATH="$(abspath $(LASAGNE))$${PYTHONPATH:+:$$PYTHONPATH}")
 PYTEST = python -m pytest -n 2 --dist worksteal
 COVER =
+GPU_TESTS = gpu and not slow
 
 # runs what follows -- on a device, which must be there for the tests
 GPU = $(EXPORT) WNORM_GPU_REQUIRED=1 $(BIN)/python -m wnorm gpu
@@ -86,7 +88,7 @@ test-gpu: gpu
 
 test-opencl: $(READY)
 	PIP_CONSTRAINT=requirements.txt $(BIN)/python -m wnorm gpu-setup --opencl
-	$(GPU) --opencl -- $(PYTEST) -m gpu
+	$(GPU) --opencl -- $(PYTEST) -m "$(GPU_TESTS)"
 
 check-cudnn: $(READY)
 	$(BIN)/python tests/cuda/check.py
@@ -106,4 +108,5 @@ $(READY): setup.py pyproject.toml requirements.txt wnorm.pth wnorm/stack/preflig
 	touch $@
 
 clean:
-	rm -rf .venv* .cache .coverage* .pytest_cache build dist *.egg-info demo bench
+	rm -rf .venv* .cache .coverage* .pytest_cache build dist *.egg-info demo bench \
+	  digits_mpi wnorm-log

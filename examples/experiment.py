@@ -102,15 +102,19 @@ class Run(object):
                         self._save(begun)
                         self._leave(interruption, 'epoch %d, step %d of %d' % (
                             epoch + 1, self.step, len(batches)))
-                row = [float(value) for value in finish(
-                    epoch, self.totals / len(batches))]
-                self.rows.append(row)
-                self.step, self.totals = 0, 0.
-                self._save(self.random.get_state())
-                self._write_log()
-                bar.set_postfix(zip(self.columns, ['%.4g' % v for v in row]))
+                self.finish_epoch(finish(epoch, self.totals / len(batches)),
+                                  bar)
                 if interruption.signal:
                     self._leave(interruption, 'epoch %d' % (epoch + 1))
+
+    def finish_epoch(self, row, bar):
+        """Keep an epoch that is done, and show its row."""
+        row = [float(value) for value in row]
+        self.rows.append(row)
+        self.step, self.totals = 0, 0.
+        self._save(self.random.get_state())
+        self._write_log()
+        bar.set_postfix(zip(self.columns, ['%.4g' % v for v in row]))
 
     def _leave(self, interruption, where):
         print('\ninterrupted after %s: all is in %s. The same command%s '
@@ -298,7 +302,7 @@ def draw_runs(out, names, picture, columns, title, **kwargs):
     plt.close(figure)
 
 
-class _NoBar(object):
+class NoBar(object):
     """In place of tqdm's."""
     total = None
 
@@ -322,7 +326,7 @@ def progress(title):
     except ImportError:
         print("no progress bar: tqdm is missing (pip install "
               "'wnorm[examples]')", file=sys.stderr)
-        return _NoBar()
+        return NoBar()
     return tqdm(desc=title, unit='step')
 
 

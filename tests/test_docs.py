@@ -144,7 +144,8 @@ def documented():
 
 
 @pytest.mark.parametrize('module', [
-    'wnorm', 'wnorm.nn', 'wnorm.nn.weightnorm', 'wnorm.interop.torch'])
+    'wnorm', 'wnorm.distributed', 'wnorm.nn', 'wnorm.nn.weightnorm',
+    'wnorm.interop.torch'])
 def test_public_names_are_in_the_reference(module):
     names = importlib.import_module(module).__all__
     assert {'%s.%s' % (module, name) for name in names} <= documented()
