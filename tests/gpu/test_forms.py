@@ -59,6 +59,7 @@ class Network(object):
             theano.config.floatX = before
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(  # by Lasagne 0.1, where it unrolls
     'ignore:stack.* interface is deprecated:DeprecationWarning')
 @pytest.mark.parametrize('name', list(NETS))

@@ -55,6 +55,7 @@ def close(results, expected):
                                    atol=TOLERANCE * scale)
 
 
+@pytest.mark.slow
 @every_layout
 def test_layout(case):
     cpu, device = Network(case, 'float64'), Network(case, 'float32')
@@ -160,6 +161,7 @@ def test_a_computation_on_the_host_is_noticed():
 
 # --- recurrent layers: the loop of scan is exempt, and measured -------------
 
+@pytest.mark.slow
 def test_lstm(device):
     if device.startswith('opencl'):
         pytest.skip('theano.scan does not work on OpenCL')

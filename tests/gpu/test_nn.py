@@ -53,6 +53,7 @@ def computed(make, dtype, mode=None):
         theano.config.floatX = before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('make', [improved_gan, discriminating, paper])
 def test_network(make):
     function, data = computed(make, 'float64', CPU)

@@ -42,6 +42,7 @@ def parameters(content):
         sum(name.startswith('arr_') for name in content))])
 
 
+@pytest.mark.slow
 def test_fifty_steps(tmp_path):
     values, outputs, losses = model.train()
     expected = run('train', tmp_path / 'model.npz', 'cpu', 'float64')
@@ -125,6 +126,7 @@ def test_memory_is_exhausted():
 
 # --- lasagne.layers.dnn ---------------------------------------------------
 
+@pytest.mark.slow
 def test_the_same_layers_as_on_the_cpu(tmp_path):
     from lasagne.layers import dnn
     code = ('from lasagne.layers import dnn; '
@@ -136,6 +138,7 @@ def test_the_same_layers_as_on_the_cpu(tmp_path):
                   if name.endswith('DNNLayer')) == done.stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('options', [
     {}, {'pad': 'same'}, {'stride': 2, 'pad': 1}, {'flip_filters': True}])
 def test_convolution_is_that_of_the_cpu(options):
