@@ -81,6 +81,7 @@ def test_network(name):
     close(init(device.data), expected[split:])
 
 
+@pytest.mark.slow
 def test_fold():
     net = Network('forms', 'float32')
     before = theano.function([net.x], net.fixed)(net.data)
@@ -92,6 +93,7 @@ def test_fold():
     assert [p.name for p in get_all_params(net.layer)] == ['W', 'b'] * 2
 
 
+@pytest.mark.slow
 def test_checkpoint_crosses_to_the_cpu(tmp_path):
     cpu, device = Network('forms', 'float64'), Network('forms', 'float32')
     for param in cpu.params:
@@ -103,6 +105,7 @@ def test_checkpoint_crosses_to_the_cpu(tmp_path):
                                    rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_many_batches():
     def net(dtype):
         before, theano.config.floatX = theano.config.floatX, dtype

@@ -123,6 +123,7 @@ def test_train_step(device, loss, update):
     assert np.isfinite(losses).all() and np.mean(losses[-5:]) < losses[0]
 
 
+@pytest.mark.slow
 def test_data_on_the_device():
     # then not even the batch crosses
     data = theano.shared(rng().randn(40, 2, 8, 8).astype('float32'))

@@ -51,6 +51,7 @@ def test_fifty_steps(tmp_path):
     np.testing.assert_allclose(outputs, expected['outputs'], atol=TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('here, there', [
     ('device', 'cpu'), ('cpu', 'device')])
 def test_a_model_moves(tmp_path, here, there):
@@ -62,6 +63,7 @@ def test_a_model_moves(tmp_path, here, there):
                                atol=2e-5)
 
 
+@pytest.mark.slow
 def test_pickle():
     l = model.network(T.tensor4())
     again = pickle.loads(pickle.dumps(l))
@@ -111,6 +113,7 @@ class Huge(lasagne.layers.Layer):
         return input + T.max(T.tanh(wide.dimshuffle(0, 'x') * wide))
 
 
+@pytest.mark.slow
 def test_memory_is_exhausted():
     l = Huge(InputLayer((None, 10), T.matrix()))
     l = wnorm.weight_norm(lasagne.layers.DenseLayer(l, 3))

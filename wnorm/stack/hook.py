@@ -14,6 +14,7 @@ TRIGGERS = frozenset([
     'theano',
     'theano.gof.cc',
     'theano.tensor.blas',
+    'theano.tensor.io',
     'theano.sparse.opt',
     'theano.tensor.signal.downsample',
     'theano.tensor.signal.pool',

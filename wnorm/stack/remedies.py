@@ -350,6 +350,32 @@ def _with_pooling(module):
         'refuses: with tuples')
 
 
+@contextlib.contextmanager
+def _without_mpi(module):
+    # importing mpi4py.MPI begins MPI: a child that a process of MPI starts
+    # must not, and without a library of MPI it is a RuntimeError
+    before = sys.modules.get('mpi4py')
+    sys.modules['mpi4py'] = None
+    try:
+        yield
+    finally:
+        del sys.modules['mpi4py']
+        if before is not None:
+            sys.modules['mpi4py'] = before
+
+
+def _io(name, path):
+    """Where MPI has begun already, Theano may use it."""
+    spec = _search(name, path)
+    if (spec is not None and 'mpi4py.MPI' not in sys.modules and
+            _search('mpi4py', None) is not None):
+        spec.loader = _Around(spec.loader, _without_mpi)
+        applied['theano.tensor.io'] = (
+            'begins MPI in every process that imports Theano, for Ops that '
+            'send arrays, and fails without an MPI library: it does not')
+    return spec
+
+
 def _downsample(name, path):
     return _stand_in(name, path, 'downsample', (
         'removed from Theano 0.9, imported by Lasagne 0.1: '
@@ -465,6 +491,7 @@ _ACTIONS = {
     'theano': _theano,
     'theano.gof.cc': _mended(_with_cache),
     'theano.tensor.blas': _mended(_with_blas),
+    'theano.tensor.io': _io,
     'theano.sparse.opt': _mended(_with_sparse),
     'theano.tensor.signal.downsample': _downsample,
     'theano.tensor.signal.pool': _mended(_with_pooling),
