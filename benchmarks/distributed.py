@@ -102,7 +102,7 @@ def sizes(numbers, seconds):
         `reduce` and `whole`, with packing and unpacking; `copy`.
     """
     from wnorm.distributed.messages import Message
-    from wnorm.distributed.world import world
+    from wnorm.distributed.joining import world
     peers, results = world(), []
     for n in numbers:
         array = np.ones(n, 'float32')
@@ -130,7 +130,7 @@ def sizes(numbers, seconds):
 
 def _agreed(seconds):
     """The same for all: processes must take the same number of steps."""
-    from wnorm.distributed.world import world
+    from wnorm.distributed.joining import world
     found = world().gather(seconds)
     return world().spread(found and max(found))
 
@@ -143,7 +143,7 @@ def on(processes, function, *arguments):
     command = [sys.executable, os.path.abspath(__file__), '--work', json.dumps(
         [function] + list(arguments))]
     if processes > 1:
-        from wnorm.distributed.world import launcher
+        from wnorm.distributed.joining import launcher
         command = [launcher(), '-n', str(processes)] + command
     done = subprocess.run(
         command, stdout=subprocess.PIPE, universal_newlines=True, check=True,

@@ -35,7 +35,7 @@ from digits import build, load, loss_of
 from experiment import (
     NoBar, Run, common_arguments, draw_curves, positive, progress, pyplot,
     read_log)
-from wnorm.distributed.world import launcher
+from wnorm.distributed.joining import launcher
 
 COLUMNS = ['loss', 'test_error']
 

@@ -15,7 +15,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MODULES = ['wnorm.checkpoints', 'wnorm.distributed.gradients',
            'wnorm.distributed.initialization',
            'wnorm.distributed.sharding', 'wnorm.distributed.values',
-           'wnorm.distributed.world', 'wnorm.filters', 'wnorm.folding',
+           'wnorm.distributed.joining', 'wnorm.filters', 'wnorm.folding',
            'wnorm.gains', 'wnorm.initialization',
            'wnorm.initialization.moments', 'wnorm.inspection',
            'wnorm.layers', 'wnorm.mean_only', 'wnorm.naming',

@@ -12,7 +12,7 @@ import pytest
 
 from distributed.processes import mpiexec, needs_mpi
 from running import python
-from wnorm.distributed.world import launcher
+from wnorm.distributed.joining import launcher
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FOLDER = os.path.join(ROOT, 'examples')

@@ -18,12 +18,11 @@ from lasagne.layers import DenseLayer, InputLayer, get_all_params, get_output
 
 import wnorm
 from wnorm import distributed, weight_norm
+from wnorm.distributed import peers
 
 fault, ranks, timeout = sys.argv[1], sys.argv[2], float(sys.argv[3])
 if 'WNORM_TESTS_TIMEOUT' in os.environ:  # of what has no timeout of its own
-    # the module, not the function of the same name
-    sys.modules['wnorm.distributed.world'].TIMEOUT = float(
-        os.environ['WNORM_TESTS_TIMEOUT'])
+    peers.TIMEOUT = float(os.environ['WNORM_TESTS_TIMEOUT'])
 culprit = str(distributed.rank()) in ranks.split(',')
 LAST = 40
 
@@ -39,14 +38,14 @@ def keep_coverage():
         from coverage import Coverage
     except ImportError:
         return
-    peers = distributed.world()
-    abort = peers.abort
+    world = distributed.world()
+    abort = world.abort
 
     def save_and_abort(*args):
         if Coverage.current():
             Coverage.current().save()
         abort(*args)
-    peers.abort = save_and_abort
+    world.abort = save_and_abort
 
 
 def me(number):

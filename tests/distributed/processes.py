@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from running import python
-from wnorm.distributed.world import INSTALL, launcher
+from wnorm.distributed.joining import INSTALL, launcher
 
 #: Whether there is what the extra brings.
 INSTALLED = bool(importlib.util.find_spec('mpi4py') and launcher(missing=''))

@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pytest
 
-from wnorm.distributed.world import launcher
+from wnorm.distributed.joining import launcher
 
 from .processes import mpiexec, needs_mpi
 
@@ -277,13 +277,13 @@ def test_one_never_comes(tmp_path):
     """To where all have to be before they can speak to one another."""
     program = tmp_path / 'program.py'
     program.write_text('''
-import sys, time
+import time
 from mpi4py import MPI
 if MPI.COMM_WORLD.rank:
     time.sleep(60)
 from wnorm import distributed
-world = sys.modules['wnorm.distributed.world']
-world.TIMEOUT = 1
+from wnorm.distributed import peers
+peers.TIMEOUT = 1
 distributed.world().exchange(0)
 ''')
     outcome = Outcome(mpiexec(2, program, cwd=tmp_path))

@@ -337,6 +337,23 @@ def test_a_sparse_product_leaves_its_input():
     np.testing.assert_array_equal(Z, before)
 
 
+@pytest.mark.parametrize('first, has_begun', [
+    ('', False), ('from mpi4py import MPI', True)])
+def test_theano_does_not_begin_mpi(tmp_path, first, has_begun):
+    pytest.importorskip('mpi4py', reason="mpi4py is not installed: pip "
+                        "install 'wnorm[mpi]'")
+    code = first + '''
+import sys
+import theano.tensor.io
+print(theano.tensor.io.mpi_enabled, 'mpi4py.MPI' in sys.modules,
+      sys.modules.get('mpi4py', 'free') is not None)
+from mpi4py import MPI
+print(MPI.COMM_WORLD.size)
+'''
+    assert silent(python('-c', code, cwd=tmp_path)) == (
+        '%s %s True\n1\n' % (has_begun, has_begun))
+
+
 @pytest.mark.parametrize('mode', ['max', 'sum', 'average_inc_pad'])
 def test_pooling_in_python(mode):
     assert 'theano.tensor.signal.pool' in remedies.applied

@@ -10,7 +10,8 @@ from .gradients import grads
 from .initialization import initialize
 from .sharding import minibatches, shard
 from .values import broadcast, check
-from .world import AgreedError, rank, size, world
+from .joining import rank, size, world
+from .peers import AgreedError
 
 __all__ = ['AgreedError', 'broadcast', 'check', 'grads', 'initialize',
            'minibatches', 'rank', 'shard', 'size']

@@ -13,7 +13,8 @@ from theano.gof.graph import ancestors
 from . import reduction
 from .messages import HalfMessage, Message
 from .values import label
-from .world import TIMEOUT, NotFiniteError, UnequalError, world
+from .joining import world
+from .peers import TIMEOUT, NotFiniteError, UnequalError
 
 #: Below, float32 holds all integers.
 EXACT = 2 ** 24

@@ -2,7 +2,7 @@
 from ..initialization import carry_out
 from ..initialization.data import is_many
 from .values import check
-from .world import world
+from .joining import world
 
 
 def initialize(layer_or_layers, batches, deterministic=None):

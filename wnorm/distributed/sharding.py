@@ -3,7 +3,7 @@ import numbers
 
 import numpy as np
 
-from .world import world
+from .joining import world
 
 
 def shard(n, epoch=0, seed=0):

@@ -7,7 +7,8 @@ from theano.compile import SharedVariable
 
 from ..initialization.network import all_layers, named
 from ..parameters import values_set
-from .world import UnequalError, world
+from .joining import world
+from .peers import UnequalError
 
 
 def broadcast(net_or_variables):

@@ -5,12 +5,12 @@ test_processes.py. All run the same tests in the same order; a test that fails
 in one process ends all, since others may wait for it.
 """
 import os
-import sys
 import time
 
 import pytest
 
 from wnorm import distributed
+from wnorm.distributed import peers
 
 #: Not collected by a pytest that is one process, unless asked to.
 if distributed.size() == 1 and 'WNORM_TESTS_INSIDE' not in os.environ:
@@ -21,8 +21,7 @@ LINES = []
 
 
 def pytest_configure(config):
-    # the module, not the function of the same name
-    sys.modules['wnorm.distributed.world'].TIMEOUT = 60.
+    peers.TIMEOUT = 60.
 
 
 def pytest_sessionstart(session):

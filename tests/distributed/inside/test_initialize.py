@@ -8,7 +8,7 @@ from lasagne.nonlinearities import tanh
 
 import wnorm
 from wnorm import distributed, weight_norm
-from wnorm.distributed.world import OtherProcessError
+from wnorm.distributed.peers import OtherProcessError
 
 from .nets import (
     all_equal, bits, convolutional, dense, everybody, fresh, mean_only,

@@ -5,7 +5,7 @@ import theano
 import theano.tensor as T
 
 from wnorm import distributed
-from wnorm.distributed.world import (
+from wnorm.distributed.peers import (
     NotFiniteError, OtherProcessError, UnequalError)
 
 from .nets import (

@@ -7,7 +7,7 @@ from theano.sandbox.rng_mrg import MRG_RandomStreams
 from theano.tensor.shared_randomstreams import RandomStreams
 
 from wnorm import distributed
-from wnorm.distributed.world import OtherProcessError, UnequalError
+from wnorm.distributed.peers import OtherProcessError, UnequalError
 
 from .nets import (
     NETS, all_equal, bits, convolutional, dense, everybody, fresh, mean_only,

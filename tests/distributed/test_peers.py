@@ -7,7 +7,8 @@ import pytest
 from running import python, silent, write
 from wnorm import distributed
 from wnorm.distributed import log as logs
-from wnorm.distributed.world import END, Child, World, launcher, world
+from wnorm.distributed.joining import launcher, world
+from wnorm.distributed.peers import END, Child, World
 
 from .processes import mpiexec, needs_mpi
 
@@ -94,7 +95,7 @@ def test_started_by_another_mpi(tmp_path, variables):
 
 #: A Python that has no mpiexec beside it, and a PATH of its own.
 ELSEWHERE = '''
-from wnorm.distributed.world import launcher
+from wnorm.distributed.joining import launcher
 import os, sys
 sys.executable = '/nowhere/python'
 os.environ['PATH'] = os.environ['OWN_PATH']
@@ -202,6 +203,6 @@ def test_answers(silent_world, here, line):
 
 def test_place(silent_world):
     place = silent_world._place()
-    assert place.startswith('before the first step, at test_world.py:')
+    assert place.startswith('before the first step, at test_peers.py:')
     silent_world.waits, silent_world.where = END, 'after step 3'
     assert silent_world._place() == 'ended, after step 3'
