@@ -34,21 +34,26 @@ STEP = .1  # seconds that a machine computes in a step
 # --- in each process --------------------------------------------------------
 
 class Stopwatch(object):
-    """Adds up the time that methods take."""
+    """The time that methods take."""
 
     def __init__(self, owner, names):
-        self.seconds = 0.
+        self.seconds = {name: [] for name in names}
         for name in names:
-            setattr(owner, name, self._timed(getattr(owner, name)))
+            setattr(owner, name, self._timed(name, getattr(owner, name)))
 
-    def _timed(self, method):
+    def _timed(self, name, method):
         def call(*args, **kwargs):
             begun = time.perf_counter()
             try:
                 return method(*args, **kwargs)
             finally:
-                self.seconds += time.perf_counter() - begun
+                self.seconds[name].append(time.perf_counter() - begun)
         return call
+
+    def median(self, count):
+        """Of the last `count` calls of all methods together."""
+        return float(np.median(np.sum(
+            [seconds[-count:] for seconds in self.seconds.values()], axis=0)))
 
 
 def steps(name, seconds):
@@ -83,11 +88,11 @@ def steps(name, seconds):
         train(X, Y)
     once = _agreed(harness.clock(lambda: train(X, Y), 5))
     count = max(5, int(seconds / once))
-    watch.seconds = 0.
     step = harness.clock(lambda: train(X, Y), count)
     calls = [node.op.call for node in train.maker.fgraph.toposort()
              if reduction.is_mean(node)]
-    return {'step': step, 'reduction': min(step, watch.seconds / (count + 1)),
+    return {'step': step, 'reduction': watch.median(count) if
+            distributed.size() > 1 else 0.,
             'bytes': sum(call.message.nbytes for call in calls),
             'params': sum(param.get_value(borrow=True).size
                           for param in params)}
@@ -99,7 +104,8 @@ def sizes(numbers, seconds):
     Returns
     -------
     list of dict
-        `reduce` and `whole`, with packing and unpacking; `copy`.
+        Seconds of `whole`, of `reduce` in it, which is without packing and
+        unpacking; of a `copy`, and of the addition (`add`) of two.
     """
     from wnorm.distributed.messages import Message
     from wnorm.distributed.joining import world
@@ -118,12 +124,12 @@ def sizes(numbers, seconds):
         reduce()
         once = _agreed(harness.clock(reduce, 3))
         count = max(3, min(10000, int(seconds / once)))
-        watch.seconds = 0.
-        whole = harness.clock(reduce, count)
+        whole, others = harness.clock(reduce, count), max(3, count // 4)
         results.append({
-            'whole': whole, 'reduce': watch.seconds / (count + 1),
-            'copy': harness.clock(lambda: np.copyto(other, array), max(
-                3, count // 4))})
+            'whole': whole, 'reduce': watch.median(count),
+            'copy': harness.clock(lambda: np.copyto(other, array), others),
+            'add': harness.clock(lambda: np.add(other, array, out=other),
+                                 others)})
         peers.spread(None)  # together into the next size
     return results
 
@@ -203,7 +209,7 @@ def size_table(options):
                   for _ in range(options.rounds)]
         for place, n in enumerate(options.numbers):
             one = {key: np.median([found[place][key] for found in rounds])
-                   for key in ('whole', 'reduce', 'copy')}
+                   for key in ('whole', 'reduce', 'copy', 'add')}
             rows.append([
                 '%.0e' % n, named(processes), '%.3f' % (1e3 * one['whole']),
                 '%.3f' % (1e3 * one['reduce']), '%.3f' % (1e3 * one['copy']),
@@ -219,15 +225,15 @@ def size_table(options):
          'same.'], records)
 
 
-def fit(records):
+def fit(n, seconds):
     """(alpha, beta): seconds of any message, and of a byte."""
-    n, t = np.array([(4. * one['n'], one['whole']) for one in records]).T
+    n, t = np.asarray(n, float), np.asarray(seconds)
     # each relative to itself: otherwise the largest alone would count
     return np.linalg.lstsq(np.stack([1 / t, n / t], 1), np.ones_like(t),
                            rcond=None)[0]
 
 
-def model(machines, size, latency, bandwidth, local):
+def model(machines, size, latency, bandwidth, alpha, local):
     """Seconds of a reduction of `size` bytes on so many machines.
 
     By halves, and back: log2 rounds each way, in which each machine sends,
@@ -235,24 +241,27 @@ def model(machines, size, latency, bandwidth, local):
 
     Parameters
     ----------
-    local : float
-        Seconds a byte takes on the machine itself: packing, adding,
-        unpacking.
+    alpha, local : float
+        Seconds that a reduction, and a byte of it, take on the machine
+        itself: packing, adding, unpacking.
     """
     part = (machines - 1.) / machines
-    return (2 * np.ceil(np.log2(machines)) * latency +
+    return (alpha + 2 * np.ceil(np.log2(machines)) * latency +
             2 * part * size / bandwidth + size * local)
 
 
 def model_table(records, options):
-    two = [one for one in records if one['processes'] == min(
-        other['processes'] for other in records)]
-    alpha, beta = fit(two)
+    fewest = min(one['processes'] for one in records)
+    here = [one for one in records if one['processes'] == fewest]
+    size = [4. * one['n'] for one in here]
+    alpha, beta = fit(size, [one['whole'] for one in here])
+    _, local = fit(size, [one['whole'] - one['reduce'] + one['add']
+                          for one in here])
     rows, found = [], []
     for n in options.numbers:
         for name, latency, bandwidth in NETWORKS:
-            seconds = [model(machines, 4. * n, latency, bandwidth, beta)
-                       for machines in MACHINES]
+            seconds = [model(machines, 4. * n, latency, bandwidth, alpha,
+                             local) for machines in MACHINES]
             rows.append(['%.0e' % n, name] + ['%.2f ms, %.0f %%' % (
                 1e3 * t, 100 * STEP / (STEP + t)) for t in seconds])
             found.append(dict(n=n, network=name, seconds=seconds))
@@ -260,15 +269,19 @@ def model_table(records, options):
         'MODEL, not measured: a reduction on more machines, and the '
         'efficiency of a step that computes for %.0f ms' % (1e3 * STEP),
         ['numbers', 'network'] + ['%d machines' % n for n in MACHINES], rows,
-        ['Here a message takes %.3f ms and %.3f ns a byte, fitted to the '
-         'table above; the latter is what the model takes for the work on '
-         'each machine. Of the networks it takes %s.' % (
-             1e3 * alpha, 1e9 * beta, ', '.join(
+        ['Fitted to the table above, %d processes: a message takes alpha = '
+         '%.3f ms, and beta = %.3f ns a byte; without what MPI takes to send '
+         'it here, but with an addition, %.3f ns a byte. The model takes '
+         'alpha, this, and of the networks %s.' % (
+             fewest, 1e3 * alpha, 1e9 * beta, 1e9 * local, ', '.join(
                  '%s: %.0f us a message' % (name, 1e6 * latency)
                  for name, latency, _ in NETWORKS))], found)
 
 
 def measure(options):
+    if not (1 in options.processes and max(options.processes) > 1):
+        sys.exit('--processes needs 1, which the others are compared to, and '
+                 'a larger number')
     options.nets = options.nets or (QUICK if options.quick else NETS)
     options.numbers = options.numbers or (
         QUICK_NUMBERS if options.quick else NUMBERS)

@@ -363,18 +363,20 @@ def test_quick(tmp_path):
 
 def test_fit():
     import distributed
-    alpha, beta = distributed.fit([
-        dict(n=n, whole=2e-5 + 4 * n * 3e-10) for n in (10, 10 ** 5, 10 ** 7)])
+    n = np.array([10, 10 ** 5, 10 ** 7])
+    alpha, beta = distributed.fit(n, 2e-5 + n * 3e-10)
     np.testing.assert_allclose([alpha, beta], [2e-5, 3e-10])
 
 
 def test_model():
     import distributed
     # one way for each half of two machines, and back: half the bytes each
-    np.testing.assert_allclose(distributed.model(2, 1000., .25, 500., 0.), 2.5)
+    np.testing.assert_allclose(
+        distributed.model(2, 1000., .25, 500., 0., 0.), 2.5)
     # three rounds each way; 7/8 of the message twice; and what it costs here
     np.testing.assert_allclose(
-        distributed.model(8, 1000., .25, 500., .002), 1.5 + 3.5 + 2.)
+        distributed.model(8, 1000., .25, 500., 7., .002),
+        7 + 1.5 + 3.5 + 2.)
 
 
 @pytest.mark.slow

@@ -85,6 +85,11 @@ def closed():
     raise_error()
 
 
+def mute():
+    sys.stdout.close()
+    raise_error()
+
+
 def full():
     distributed.world().log.file = os.open('/dev/full', os.O_WRONLY)
 
@@ -97,6 +102,7 @@ def shifty():
 #: What a culprit does in step 20.
 FAULTS = {
     'raise': raise_error,
+    'mute': mute,
     'loader': lambda: next(load()),
     'memory': no_memory,
     'exit': lambda: sys.exit(3),

@@ -171,6 +171,13 @@ def test_raised_with_stderr_closed(tmp_path):
 
 
 @slow
+def test_raised_with_stdout_closed(tmp_path):
+    outcome = run(tmp_path, 'mute')
+    outcome.says(r'wnorm.distributed: rank 1 \(after step 19\) has failed')
+    assert outcome.status != 0
+
+
+@slow
 @pytest.mark.parametrize('fault, where', [
     ('exit', 'after step 19'), ('fewer', 'after step 19'),
     ('early exit', 'before the first step'), ('hook', 'after step 19')])

@@ -7,7 +7,7 @@ import pytest
 from running import python, silent, write
 from wnorm import distributed
 from wnorm.distributed import log as logs
-from wnorm.distributed.joining import launcher, world
+from wnorm.distributed.joining import RANKS, launcher, world
 from wnorm.distributed.peers import END, Child, World
 
 from .processes import mpiexec, needs_mpi
@@ -17,7 +17,7 @@ ASKS = 'from wnorm import distributed as d; print(d.rank(), d.size())'
 
 #: What launchers set; whoever runs the tests may be started by one.
 ALONE = dict.fromkeys(['PMI_SIZE', 'PMI_RANK', 'OMPI_COMM_WORLD_SIZE',
-                       'MPI_LOCALNRANKS', 'SLURM_STEP_NUM_TASKS'])
+                       'MPI_LOCALNRANKS', 'SLURM_STEP_NUM_TASKS'] + RANKS)
 
 
 def ask(folder, *options, **environment):
@@ -91,6 +91,14 @@ def test_started_by_another_mpi(tmp_path, variables):
     assert complaint(done).endswith('. Start them by ' + launcher())
 
 
+@pytest.mark.parametrize('library', ['', 'sys.modules["mpi4py"] = None; '])
+def test_a_launcher_that_tells_the_rank_only(tmp_path, library):
+    # what it started is asked, and knows of one process
+    done = ask(tmp_path, '-c', 'import sys; ' + library + ASKS,
+               PMIX_RANK='0')
+    assert silent(done) == '0 1\n'
+
+
 # --- mpiexec --------------------------------------------------------------
 
 #: A Python that has no mpiexec beside it, and a PATH of its own.
@@ -156,8 +164,9 @@ if __name__ == '__main__':
 
 @needs_mpi
 @pytest.mark.slow
-def test_children(tmp_path):
-    write(tmp_path, {'program.py': SPAWNS})
+@pytest.mark.parametrize('how', ['spawn', 'fork'])
+def test_children(tmp_path, how):
+    write(tmp_path, {'program.py': SPAWNS.replace('spawn', how)})
     done = mpiexec(2, 'program.py', cwd=tmp_path, limit=60)
     assert sorted(silent(done).split('\n')) == ['', '0 2 4', '1 2 3']
 

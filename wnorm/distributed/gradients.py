@@ -12,7 +12,7 @@ from theano.gof.graph import ancestors
 
 from . import reduction
 from .messages import HalfMessage, Message
-from .values import label
+from .values import digest, label
 from .joining import world
 from .peers import TIMEOUT, NotFiniteError, UnequalError
 
@@ -93,8 +93,10 @@ def grads(loss_or_grads, params, weight=None, timeout=TIMEOUT,
     FloatingPointError if a gradient is NaN or infinite, with the rank and
     the layer in the message.
 
-    Give all processes the same parameters before, with :func:`broadcast`,
-    and different data: :func:`minibatches`.
+    Give all processes the same parameters before, with :func:`broadcast`
+    (that is checked, once, in the first step), and different data:
+    :func:`minibatches`. Each call takes a communicator, of which MPI has some
+    thousand: call it once per loss, not in a loop.
 
     See Also
     --------
@@ -233,6 +235,8 @@ class Call(object):
         self.steps += 1
         self.world.step(self, done=False)
         if self.message is None or not self.message.fits(arrays):
+            if self.message is None:
+                self._check_values()
             self._check_shapes([array.shape for array in arrays])
             kind = HalfMessage if self.compress else Message
             self.message = kind(self.world, self.comm, arrays,
@@ -254,6 +258,20 @@ class Call(object):
         means[n:] = [mean.copy() for mean in means[n:]]
         self.world.step(self, done=True)
         return means
+
+    def _check_values(self):
+        """Before the first message: means of gradients are of no use to
+        networks that differ."""
+        everybody = self.world.exchange([
+            digest(param.get_value(borrow=True)) for param in self.params],
+            self.timeout)
+        for rank, theirs in enumerate(everybody):
+            for param, mine, first in zip(self.params, theirs, everybody[0]):
+                if mine != first:
+                    self._stop(UnequalError, rank, (
+                        '%s has other values than on rank 0. Call '
+                        'distributed.broadcast(net) before training'
+                        % label(param)))
 
     def _check_shapes(self, mine):
         everybody = self.world.exchange(mine, self.timeout)

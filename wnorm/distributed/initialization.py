@@ -5,9 +5,10 @@ from .values import check
 from .joining import world
 
 
-def initialize(layer_or_layers, batches, deterministic=None):
+def initialize(layer_or_layers, batches, deterministic=None, timeout=None):
     """
-    wnorm.distributed.initialize(layer_or_layers, batches, deterministic=None)
+    wnorm.distributed.initialize(layer_or_layers, batches, deterministic=None,
+    timeout=None)
 
     Initialize b and g of a network from the data of all processes.
 
@@ -22,6 +23,10 @@ def initialize(layer_or_layers, batches, deterministic=None):
 
     deterministic : bool, optional
         As for :func:`wnorm.initialize` with many batches.
+
+    timeout : float, optional
+        As for :func:`grads`; 300 seconds by default. Longer than one process
+        needs for a pass over its data more than another.
 
     Returns
     -------
@@ -67,7 +72,8 @@ def initialize(layer_or_layers, batches, deterministic=None):
     array([1., 1., 1., 1., 1.])
     """
     peers = world()
-    check(layer_or_layers)
+    check(layer_or_layers, timeout)
     if not is_many(batches):
         batches = [batches]
-    return carry_out(layer_or_layers, batches, deterministic, peers)
+    with peers.limited(timeout):
+        return carry_out(layer_or_layers, batches, deterministic, peers)

@@ -11,6 +11,11 @@ from .peers import MARK, Child, World
 LAUNCHERS = ['PMI_SIZE', 'OMPI_COMM_WORLD_SIZE', 'MPI_LOCALNRANKS',
              'SLURM_STEP_NUM_TASKS']
 
+#: What other launchers tell them: their rank, for which MPI is asked how many
+#: they are.
+RANKS = ['PMI_RANK', 'PMIX_RANK', 'MV2_COMM_WORLD_RANK', 'PALS_RANKID',
+         'FLUX_TASK_RANK']
+
 
 def _started(*names):
     """How many processes a launcher says that there are; 1 without one."""
@@ -26,9 +31,15 @@ def find():
     if pid not in (0, os.getpid()):
         return Child(rank, size)
     started = _started()
-    if started == 1 and 'mpi4py.MPI' not in sys.modules:
+    if started == 1 and not ('mpi4py.MPI' in sys.modules or any(
+            name in os.environ for name in RANKS)):
         return Alone()
-    MPI = _begun(started)
+    try:
+        MPI = _begun(started)
+    except ImportError:
+        if started > 1:
+            raise
+        return Alone()
     size = MPI.COMM_WORLD.size
     if size == 1 and started > 1:
         raise _mixed(started, MPI)
@@ -99,6 +110,8 @@ def world():
     global _world
     if _world is None:
         _world = find()
+    elif getattr(_world, 'pid', os.getpid()) != os.getpid():  # forked
+        _world = Child(_world.rank, _world.size)
     return _world
 
 

@@ -18,6 +18,7 @@ import os
 import pickle
 import sys
 import time
+from contextlib import contextmanager, suppress
 
 import numpy as np
 from theano.gof import compilelock
@@ -46,8 +47,14 @@ END = float('inf')
 MARK = 'WNORM_DISTRIBUTED'
 
 
+#: What such a process is told.
+CHILD = ('this process was started by rank %d, and is not itself one of those '
+         'that train together: it can ask for rank(), size(), shard() and '
+         'minibatches() only')
+
+
 class AgreedError(Exception):
-    """Raised by all processes, because of one: ``world.blamed``."""
+    """Raised by all processes, because of one, which the message names."""
 
 
 class UnequalError(AgreedError, ValueError):
@@ -69,11 +76,10 @@ class Child(Alone):
     def __init__(self, rank, size):
         self.rank, self.size = rank, size
 
-    def together(self, function):
-        raise RuntimeError(
-            'this process was started by rank %d, and is not itself one of '
-            'those that train together: it can ask for rank(), size(), '
-            'shard() and minibatches() only' % self.rank)
+    def together(self, *args):
+        raise RuntimeError(CHILD % self.rank)
+
+    gather = spread = together
 
 
 class World(object):
@@ -96,6 +102,7 @@ class World(object):
         self._control, self._opening = MPI.COMM_WORLD.Idup()
         self._may_log = True
         self.steps = self.blamed = 0
+        self._limit = None
         self.waits = 0  # of all collective operations, in order
         self._sent, self._gone = [], None
         self._called = 0, -END  # a roll call: by whom, and when
@@ -122,7 +129,12 @@ class World(object):
             self.comm = self._duplicate(timeout)
 
     def _duplicate(self, timeout):
-        comm, request = self.MPI.COMM_WORLD.Idup()
+        try:
+            comm, request = self.MPI.COMM_WORLD.Idup()
+        except self.MPI.Exception as error:
+            raise RuntimeError(
+                'MPI has no more communicators (%s): each call of grads() '
+                'takes one. Call it once per loss, not in a loop' % error)
         self.wait(request, timeout)
         return comm
 
@@ -137,10 +149,13 @@ class World(object):
     def wait(self, request, timeout=None):
         """Until a nonblocking operation is complete; stops all processes if
         that takes longer than `timeout` or will never be."""
+        if os.getpid() != self.pid:
+            raise RuntimeError(CHILD % self.rank)
         self.waits += 1
         if request.Test():
             return
-        limit = TIMEOUT if timeout is None else timeout
+        limit = next(seconds for seconds in (timeout, self._limit, TIMEOUT)
+                     if seconds is not None)
         begun = heard = time.monotonic()
         while not request.Test():
             now = time.monotonic()
@@ -156,6 +171,15 @@ class World(object):
                 os.sched_yield()
             else:
                 time.sleep(PAUSE)
+
+    @contextmanager
+    def limited(self, timeout):
+        """Within, what has no time limit of its own has this one."""
+        before, self._limit = self._limit, timeout
+        try:
+            yield
+        finally:
+            self._limit = before
 
     def _hear(self):
         """Read what others say; returns who answered a call, and what."""
@@ -344,7 +368,10 @@ class World(object):
                           % (error, self.rank))
 
     def blame(self, rank, error):
-        """For `error` that all processes raise because of one of them."""
+        """For `error` that all processes raise because of one of them.
+
+        Not an attribute of the error: Theano raises another one of its class.
+        """
         self.blamed = rank
         return error
 
@@ -354,14 +381,13 @@ class World(object):
         return 'rank %d (%s)' % (self.rank, self.where)
 
     def _say(self, text):
-        """On stderr, in one piece."""
-        try:
+        """On stderr, in one piece, after what was printed before."""
+        with suppress(OSError, ValueError, AttributeError):  # it is closed
             sys.stdout.flush()
+        with suppress(OSError):
             os.write(2, ''.join(
                 'wnorm.distributed: %s\n' % line
                 for line in text.splitlines()).encode(errors='replace'))
-        except (OSError, ValueError, AttributeError):  # nobody hears it
-            pass
 
     def stop(self, message):
         """End all processes."""

@@ -6,14 +6,13 @@ import numpy as np
 from theano.compile import SharedVariable
 
 from ..initialization.network import all_layers, named
-from ..parameters import values_set
 from .joining import world
 from .peers import UnequalError
 
 
-def broadcast(net_or_variables):
+def broadcast(net_or_variables, timeout=None):
     """
-    wnorm.distributed.broadcast(net_or_variables)
+    wnorm.distributed.broadcast(net_or_variables, timeout=None)
 
     Give all processes the values of process 0.
 
@@ -23,6 +22,9 @@ def broadcast(net_or_variables):
         The output layer or layers of a network: all its parameters, trainable
         or not. Or a list of shared variables, such as the state of an
         optimizer: the keys of its updates.
+
+    timeout : float, optional
+        As for :func:`grads`; 300 seconds by default.
 
     Raises
     ------
@@ -46,30 +48,28 @@ def broadcast(net_or_variables):
     >>> distributed.broadcast(net)
     """
     peers = world()
-    found = peers.together(lambda: owners(net_or_variables))
-    if peers.size == 1:
-        return
-    arrays = [variable.get_value(borrow=True) for variable in found]
-    _agree(peers, 'broadcast', found, [
-        (array.shape, str(array.dtype)) for array in arrays])
-    values = []
-    for array in arrays:
-        array = np.array(array, order='C')
-        peers.wait(peers.comm.Ibcast(_bytes(array), 0))
-        values.append(array)
-    with values_set(OrderedDict(zip(found, values))):
-        pass
+    with peers.limited(timeout):
+        found = peers.together(lambda: owners(net_or_variables))
+        if peers.size == 1:
+            return
+        _agree(peers, 'broadcast', found, [
+            (array.shape, str(array.dtype)) for array in _values(found)])
+        for variable, array in zip(found, _values(found)):
+            array = np.require(array, requirements='CW')
+            peers.wait(peers.comm.Ibcast(_bytes(array), 0))
+            if peers.rank:
+                variable.set_value(array, borrow=True)
 
 
-def check(net_or_variables):
+def check(net_or_variables, timeout=None):
     """
-    wnorm.distributed.check(net_or_variables)
+    wnorm.distributed.check(net_or_variables, timeout=None)
 
     Make sure that all processes have the same parameters, to the last bit.
 
     Parameters
     ----------
-    net_or_variables : :class:`lasagne.layers.Layer` or list
+    net_or_variables, timeout
         As for :func:`broadcast`.
 
     Raises
@@ -80,7 +80,7 @@ def check(net_or_variables):
 
     Notes
     -----
-    Cheap: each process sends 16 bytes per parameter. Call it after an epoch,
+    Cheap: each process sends 16 bytes per array. Call it after an epoch,
     say. Values differ if processes began with different ones
     (:func:`broadcast`), if one of them updated by something that was not
     averaged, or if their machines round differently.
@@ -93,12 +93,18 @@ def check(net_or_variables):
     >>> distributed.check(net)
     """
     peers = world()
-    found = peers.together(lambda: owners(net_or_variables))
-    if peers.size == 1:
-        return
-    arrays = [variable.get_value(borrow=True) for variable in found]
-    _agree(peers, 'check', found, [
-        (array.shape, str(array.dtype), digest(array)) for array in arrays])
+    with peers.limited(timeout):
+        found = peers.together(lambda: owners(net_or_variables))
+        if peers.size > 1:
+            _agree(peers, 'check', found, [
+                (array.shape, str(array.dtype), digest(array))
+                for array in _values(found)])
+
+
+def _values(variables):
+    """One after the other: all at once may be too many."""
+    for variable in variables:
+        yield variable.get_value(borrow=True)
 
 
 def digest(array):

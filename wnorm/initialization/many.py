@@ -29,6 +29,11 @@ class Alone(object):
         """Call `function`; if it fails in one process, all raise."""
         return function()
 
+    @contextlib.contextmanager
+    def limited(self, timeout):
+        """Waiting for the others takes so many seconds at most."""
+        yield
+
     def gather(self, thing):
         """What each process gives, in a list, on process 0."""
         return [thing]

@@ -128,7 +128,7 @@ def test_wrong_arguments(number):
 
 # --- in a step ---------------------------------------------------------------
 
-def trained(weight=None):
+def trained(weight=None, **options):
     """A network and a function that trains it; the weight is an input."""
     net = fresh(dense)
     distributed.broadcast(net)
@@ -138,13 +138,35 @@ def trained(weight=None):
     grads = T.grad(loss, params)
     grads[4] = grads[4] * scale
     state = RULES['momentum'](means(
-        grads, params, weight=weight), params)
+        grads, params, weight=weight, **options), params)
     return net, list(state), theano.function(
         [x, y, scale] + ([] if weight is None else [weight]), updates=state)
 
 
 def values(variables):
     return [variable.get_value().tobytes() for variable in variables]
+
+
+@several
+def test_parameters_with_other_values():
+    net, state, train = trained()
+    param = params_of(net)[3]
+    param.set_value(param.get_value() + 1e-9 * (RANK == LAST))
+    before = values(state)
+    with refused(UnequalError, 'rank %d, step 1' % LAST, 'W of weight-norm',
+                 'has other values than on rank 0', 'broadcast(net)'):
+        train(*(data(net, 4, 1)[0] + (1.,)))
+    assert values(state) == before
+
+
+@several
+def test_not_finite_in_half_precision():
+    net, state, train = trained(compress=True)
+    before = values(state)
+    x, y = data(net, 4, 1)[0]
+    with refused(NotFiniteError, 'rank %d, step 1' % LAST, 'is NaN'):
+        train(x, y, np.nan if RANK == LAST else 1.)
+    assert values(state) == before
 
 
 @several
