@@ -95,7 +95,7 @@ def test_started_by_another_mpi(tmp_path, variables):
 def test_a_launcher_that_tells_the_rank_only(tmp_path, library):
     # what it started is asked, and knows of one process
     done = ask(tmp_path, '-c', 'import sys; ' + library + ASKS,
-               PMIX_RANK='0')
+               MV2_COMM_WORLD_RANK='0')
     assert silent(done) == '0 1\n'
 
 

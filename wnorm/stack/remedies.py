@@ -354,14 +354,14 @@ def _with_pooling(module):
 def _without_mpi(module):
     # importing mpi4py.MPI begins MPI: a child that a process of MPI starts
     # must not, and without a library of MPI it is a RuntimeError
-    before = sys.modules.get('mpi4py')
+    before = {name: module for name, module in sys.modules.items()
+              if name == 'mpi4py'}
     sys.modules['mpi4py'] = None
     try:
         yield
     finally:
         del sys.modules['mpi4py']
-        if before is not None:
-            sys.modules['mpi4py'] = before
+        sys.modules.update(before)
 
 
 def _io(name, path):
