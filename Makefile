@@ -68,7 +68,7 @@ bench: $(READY)
 
 # mpi4py and mpich are among what the tests need
 bench-mpi: $(READY)
-	$(EXPORT) $(BIN)/python benchmarks --parts distributed --out bench $(BENCH)
+	$(EXPORT) $(BIN)/python benchmarks --parts mpi --out bench $(BENCH)
 
 # first that they find what is planted
 test-sanitize: $(READY)

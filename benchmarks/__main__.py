@@ -29,9 +29,9 @@ PARTS = {
     'memory': ('memory.py', {}),
     'compile_time': ('compile_time.py', {}),
     'blas': ('blas.py', {}),
-    'distributed': ('distributed.py', {}),
+    'mpi': ('mpi.py', {}),
 }
-QUICK = [part for part in PARTS if part not in ('blas', 'distributed')]
+QUICK = [part for part in PARTS if part not in ('blas', 'mpi')]
 
 
 def main():

@@ -362,20 +362,20 @@ def test_quick(tmp_path):
 # --- several processes -----------------------------------------------------
 
 def test_fit():
-    import distributed
+    import mpi
     n = np.array([10, 10 ** 5, 10 ** 7])
-    alpha, beta = distributed.fit(n, 2e-5 + n * 3e-10)
+    alpha, beta = mpi.fit(n, 2e-5 + n * 3e-10)
     np.testing.assert_allclose([alpha, beta], [2e-5, 3e-10])
 
 
 def test_model():
-    import distributed
+    import mpi
     # one way for each half of two machines, and back: half the bytes each
     np.testing.assert_allclose(
-        distributed.model(2, 1000., .25, 500., 0., 0.), 2.5)
+        mpi.model(2, 1000., .25, 500., 0., 0.), 2.5)
     # three rounds each way; 7/8 of the message twice; and what it costs here
     np.testing.assert_allclose(
-        distributed.model(8, 1000., .25, 500., 7., .002),
+        mpi.model(8, 1000., .25, 500., 7., .002),
         7 + 1.5 + 3.5 + 2.)
 
 
@@ -383,7 +383,7 @@ def test_model():
 def test_distributed(tmp_path):
     pytest.importorskip('mpi4py', reason="mpi4py and mpich are not installed: "
                         "pip install 'wnorm[mpi]'")
-    out = program('distributed.py', '--quick', '--processes', '1,2',
+    out = program('mpi.py', '--quick', '--processes', '1,2',
                   '--rounds', '1', '--seconds', '.01', '--nets',
                   'dense 16 b4', '--numbers', '1e2,1e3', '--out',
                   str(tmp_path / 'mpi'))

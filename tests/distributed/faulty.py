@@ -143,8 +143,9 @@ def main():
         now()
         raise_error() if fault == 'early' else sys.exit('no data')
     x, net = network()
-    if fault == 'initialize':
+    if fault != 'unequal':
         distributed.broadcast(net)
+    if fault == 'initialize':
         distributed.initialize(net, batches())
     loss = T.mean(get_output(net))
     params = get_all_params(net, trainable=True)

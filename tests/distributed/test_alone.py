@@ -78,7 +78,11 @@ for arguments in [dict(weight='1'), dict(timeout=0)]:
         print(error)
 grads = distributed.grads(param ** 2, [param])
 print(grads[0].eval())
+# a weight that is an input of its own is used
+n = theano.tensor.dscalar()
+print(theano.function([n], distributed.grads(
+    param ** 2, [param], weight=n))(3.)[0])
 ''', cwd=tmp_path)
     lines = silent(done).splitlines()
     assert [line.split()[0] for line in lines[:2]] == ['weight', 'timeout']
-    assert lines[2:] == ['2.0']
+    assert lines[2:] == ['2.0', '2.0']

@@ -131,7 +131,7 @@ class World(object):
     def _duplicate(self, timeout):
         try:
             comm, request = self.MPI.COMM_WORLD.Idup()
-        except self.MPI.Exception as error:
+        except self.MPI.Exception as error:  # pragma: no cover - after 2000
             raise RuntimeError(
                 'MPI has no more communicators (%s): each call of grads() '
                 'takes one. Call it once per loss, not in a loop' % error)
@@ -149,7 +149,7 @@ class World(object):
     def wait(self, request, timeout=None):
         """Until a nonblocking operation is complete; stops all processes if
         that takes longer than `timeout` or will never be."""
-        if os.getpid() != self.pid:
+        if os.getpid() != self.pid:  # pragma: no cover - test_peers.py
             raise RuntimeError(CHILD % self.rank)
         self.waits += 1
         if request.Test():
@@ -161,7 +161,8 @@ class World(object):
             now = time.monotonic()
             # while another calls, this one answers
             if now > max(begun + limit, self._called[1] + 2 * GRACE):
-                self._call_roll(request, limit)
+                self._call_roll(  # pragma: no cover - test_faults.py
+                    request, limit)
             if now - heard > .005:
                 heard = now
                 self._hear()
@@ -186,26 +187,27 @@ class World(object):
         here = {}
         while self._is_open() and self.control.Iprobe():
             kind, rank, where, waits = self.control.recv()
-            if kind == 'roll':
+            if kind == 'roll':  # pragma: no cover - test_faults.py
                 self._called = rank, time.monotonic()
                 self._speak()
                 self._send('here', rank, self._place())
-            elif kind == 'here':
+            elif kind == 'here':  # pragma: no cover - test_faults.py
                 here[rank] = where
             else:
                 self._gone = rank, where, waits
         # it may have ended after what this process is still waiting in
-        if self._gone is not None and self._gone[2] < self.waits < END:
+        if (self._gone is not None and  # pragma: no cover - test_faults.py
+                self._gone[2] < self.waits < END):
             self.stop('rank %d has ended (%s), and %s waits for it: all '
                       'processes must make the same number of steps'
                       % (self._gone[:2] + (self._me(),)))
         return here
 
-    def _send(self, kind, rank, where):
+    def _send(self, kind, rank, where):  # pragma: no cover - test_faults.py
         self._sent.append(self.control.isend(
             (kind, self.rank, where, self.waits), rank))
 
-    def _speak(self):
+    def _speak(self):  # pragma: no cover - test_faults.py
         """Say where this process waits, once."""
         if self._spoke != self.waits:
             self._spoke = self.waits
@@ -222,7 +224,7 @@ class World(object):
         return self.where + (frame and ', at %s:%d' % (os.path.basename(
             frame.f_code.co_filename), frame.f_lineno) or '')
 
-    def _call_roll(self, request, limit):
+    def _call_roll(self, request, limit):  # pragma: no cover - test_faults.py
         """Find out who is silent; say so, and end all processes. Returns if
         the operation is complete after all, or if another calls."""
         if not self._is_open():  # pragma: no cover - ends the process
@@ -389,7 +391,7 @@ class World(object):
                 'wnorm.distributed: %s\n' % line
                 for line in text.splitlines()).encode(errors='replace'))
 
-    def stop(self, message):
+    def stop(self, message):  # pragma: no cover - test_faults.py
         """End all processes."""
         self._say(message)
         self.abort(logs.GAVE_UP, message)
@@ -446,7 +448,8 @@ class World(object):
                 told = self.control.isend(
                     message, (self.rank + 1) % self.size)
             self._hear()
-            if is_patient and time.monotonic() - begun > TIMEOUT:
+            if (is_patient and  # pragma: no cover - test_faults.py
+                    time.monotonic() - begun > TIMEOUT):
                 is_patient = False
                 self._say('rank %d has ended, and waits for rank %d to end'
                           % (self.rank, (self.rank - 1) % self.size))

@@ -1,4 +1,6 @@
-"""broadcast and check."""
+"""broadcast and check; the log."""
+import os
+
 import numpy as np
 import pytest
 import theano
@@ -7,11 +9,12 @@ from theano.sandbox.rng_mrg import MRG_RandomStreams
 from theano.tensor.shared_randomstreams import RandomStreams
 
 from wnorm import distributed
+from wnorm.distributed import log as logs
 from wnorm.distributed.peers import OtherProcessError, UnequalError
 
 from .nets import (
     NETS, all_equal, bits, convolutional, dense, everybody, fresh, mean_only,
-    values_of)
+    means, values_of)
 
 RANK, SIZE = distributed.rank(), distributed.size()
 LAST = SIZE - 1
@@ -136,3 +139,34 @@ def test_nothing_to_do():
     net = InputLayer((None, 2))
     distributed.broadcast(net)
     distributed.check(net)
+
+
+# --- the log -----------------------------------------------------------------
+
+@pytest.mark.skipif(SIZE == 1, reason='one process writes no log')
+def test_log(tmp_path, capfd, monkeypatch):
+    world = distributed.world()
+    folder = world.exchange(str(tmp_path))[0]
+    if RANK == 0:  # of a run that was killed
+        logs.StepLog(folder, 1., 0, 1).step(7, True, 'after step 7')
+    world.exchange('written')
+    monkeypatch.setattr(world, '_may_log', True)
+    monkeypatch.setattr(world, 'log', None)
+    param = theano.shared(1.)
+
+    def step():
+        theano.function([], means(param ** 2, [param], log=folder))()
+    step()
+    said = capfd.readouterr().err
+    assert ('First stopped rank 0, after step 7' in said) == (RANK == 0)
+    step()  # in the same
+    last = [last for last in logs.read(folder) if last.rank == RANK][0]
+    assert last.where.startswith('after step 1')
+    # a log that cannot be written any more
+    world.log.file = os.open('/dev/full', os.O_WRONLY)
+    step()
+    assert ('no log of rank %d from now on' % RANK) in capfd.readouterr().err
+    # or not at all
+    world._may_log = True
+    theano.function([], means(param ** 2, [param], log='/dev/null/log'))()
+    assert ('no log of ranks 0' in capfd.readouterr().err) == (RANK == 0)

@@ -1,6 +1,6 @@
 """Data-parallel training: what the processes and their messages cost.
 
-    python benchmarks/distributed.py --processes 1,2,4
+    python benchmarks/mpi.py --processes 1,2,4
 
 Three tables: a training step on several processes against the same work in
 one; the reduction of a message by its size, beside a copy of it in memory;
