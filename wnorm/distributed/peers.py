@@ -421,8 +421,9 @@ class World(object):
                 how, why = logs.STOPPED, 'by rank %d' % self.blamed
                 time.sleep(PATIENCE)  # it says it, and ends this one
             self._say('%s has failed' % self._me())
-            if isinstance(error, AgreedError):
-                # all is in its message; without what Theano adds to it
+            # of an error of all, without what Theano adds to its message
+            if isinstance(error, AgreedError):  # pragma: no cover
+                # test_faults.py: test_nan
                 error.args = str(error).split('\nApply node')[:1]
                 error.__suppress_context__ = True
             self._excepthook(kind, error, trace)
@@ -436,7 +437,8 @@ class World(object):
 
         A process that waits for this one learns it from the one after it.
         """
-        if os.getpid() != self.pid or self.MPI.Is_finalized():
+        if (os.getpid() != self.pid or  # pragma: no cover - a forked child
+                self.MPI.Is_finalized()):
             return
         self._write('end', logs.ENDED)
         message = 'gone', self.rank, self.where, self.waits
