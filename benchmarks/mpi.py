@@ -18,7 +18,6 @@ from harness import Table
 
 NETS = ['dense 512 b128', 'dense 2048 b128', 'conv 32 b32', 'lstm 64 b32']
 QUICK = ['dense 64 b32']
-WHAT = 'train Adam'
 NUMBERS = [10 ** 4, 10 ** 5, 10 ** 6, 10 ** 7, 10 ** 8]
 QUICK_NUMBERS = [10 ** 4, 10 ** 5]
 
@@ -107,8 +106,8 @@ def sizes(numbers, seconds):
         Seconds of `whole`, of `reduce` in it, which is without packing and
         unpacking; of a `copy`, and of the addition (`add`) of two.
     """
-    from wnorm.distributed.messages import Message
     from wnorm.distributed.joining import world
+    from wnorm.distributed.messages import Message
     peers, results = world(), []
     for n in numbers:
         array = np.ones(n, 'float32')
@@ -118,7 +117,7 @@ def sizes(numbers, seconds):
 
         def reduce():
             message.pack([array], 1.)
-            message.reduce([0.], None)
+            message.reduce([0.])
             message.unpack(1)
 
         reduce()
@@ -137,8 +136,7 @@ def sizes(numbers, seconds):
 def _agreed(seconds):
     """The same for all: processes must take the same number of steps."""
     from wnorm.distributed.joining import world
-    found = world().gather(seconds)
-    return world().spread(found and max(found))
+    return max(world().exchange(seconds))
 
 
 # --- in the program ---------------------------------------------------------
@@ -190,7 +188,7 @@ def step_table(options):
                 records.append(dict(net=net, processes=side,
                                     found=found[side]))
     return Table(
-        'A training step (%s) on several processes' % WHAT[6:],
+        'A training step (Adam) on several processes',
         ['net', 'parameters', 'processes', 'ms', 'over one process',
          'in the reduction', 'message'], rows,
         ['The batch of the net is divided among the processes, and so are '

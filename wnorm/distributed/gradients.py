@@ -11,10 +11,10 @@ from theano.compile import SharedVariable
 from theano.gof.graph import ancestors
 
 from . import reduction
-from .messages import HalfMessage, Message
-from .values import digest, label
 from .joining import world
+from .messages import HalfMessage, Message
 from .peers import TIMEOUT, NotFiniteError, UnequalError
+from .values import digest, label
 
 #: Below, float32 holds all integers.
 EXACT = 2 ** 24
@@ -124,8 +124,9 @@ def grads(loss_or_grads, params, weight=None, timeout=TIMEOUT,
         peers, loss_or_grads, params, weight, timeout, compress))
     if peers.size == 1:
         return call.alone()
-    call.agree()
-    peers.open_log(log, timeout)
+    with peers.limited(timeout):
+        call.agree()
+        peers.open_log(log)
     return call.means()
 
 
@@ -181,7 +182,7 @@ class Call(object):
                    ('compress', self.compress),
                    ('inputs', len(self.data)),
                    ('running averages', len(self.averages))]
-        everybody = self.world.exchange((mine, options), self.timeout)
+        everybody = self.world.exchange((mine, options))
         first, as_first = everybody[0]
         for rank, (params, others) in enumerate(everybody):
             if len(params) != len(first):
@@ -196,7 +197,7 @@ class Call(object):
                 if one != two:
                     self._refuse(rank, '%s: %s on rank 0, %s on rank %d' % (
                         name, one, two, rank))
-        self.comm = self.world.channel(self.timeout)
+        self.comm = self.world.channel()
         self.number = next(_numbers)  # the same, now that nobody has failed
 
     def _refuse(self, rank, what):
@@ -232,6 +233,10 @@ class Call(object):
 
     def mean(self, weight, lengths, arrays):
         """The means over all processes, of arrays."""
+        with self.world.limited(self.timeout):
+            return self._mean(weight, lengths, arrays)
+
+    def _mean(self, weight, lengths, arrays):
         self.steps += 1
         self.world.step(self, done=False)
         if self.message is None or not self.message.fits(arrays):
@@ -247,8 +252,7 @@ class Call(object):
                                  self.is_weighted else 1. / self.world.size)
         heads = self.message.reduce(
             [weight if is_valid else 0., -1 if not is_valid else
-             0 if flag is None else flag + 1] + [n % EXACT for n in lengths],
-            self.timeout)
+             0 if flag is None else flag + 1] + [n % EXACT for n in lengths])
         self._check(heads)
         means = self.message.unpack(
             heads[:, 0].sum() if self.is_weighted else 1)
@@ -263,8 +267,7 @@ class Call(object):
         """Before the first message: means of gradients are of no use to
         networks that differ."""
         everybody = self.world.exchange([
-            digest(param.get_value(borrow=True)) for param in self.params],
-            self.timeout)
+            digest(param.get_value(borrow=True)) for param in self.params])
         for rank, theirs in enumerate(everybody):
             for param, mine, first in zip(self.params, theirs, everybody[0]):
                 if mine != first:
@@ -274,7 +277,7 @@ class Call(object):
                         % label(param)))
 
     def _check_shapes(self, mine):
-        everybody = self.world.exchange(mine, self.timeout)
+        everybody = self.world.exchange(mine)
         for rank, shapes in enumerate(everybody):
             for name, shape, first in zip(self.names, shapes, everybody[0]):
                 if shape != first:

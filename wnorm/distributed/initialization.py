@@ -1,8 +1,8 @@
 """Data-dependent initialization from the data of all processes."""
 from ..initialization import carry_out
 from ..initialization.data import is_many
-from .values import check
 from .joining import world
+from .values import check
 
 
 def initialize(layer_or_layers, batches, deterministic=None, timeout=None):

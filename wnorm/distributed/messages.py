@@ -77,13 +77,13 @@ class Message(object):
         return next((number for number, part in enumerate(parts)
                      if not np.isfinite(part).all()), None)
 
-    def reduce(self, head, timeout):
+    def reduce(self, head):
         """Send; returns the heads of all processes, a row each."""
         heads = self._buffer[:self.first].reshape(self.world.size, self.head)
         heads[...] = 0
         heads[self.world.rank] = head
         self.world.wait(self.comm.Iallreduce(
-            self.world.MPI.IN_PLACE, self._buffer), timeout)
+            self.world.MPI.IN_PLACE, self._buffer))
         return heads.astype('float64')
 
     def unpack(self, divisor):
@@ -128,7 +128,7 @@ class HalfMessage(Message):
     def _room(self):
         return 0
 
-    def reduce(self, head, timeout):
+    def reduce(self, head):
         size = self.world.size
         out, everything = np.zeros(size, self.record), np.zeros(
             size, self.sums)
@@ -136,13 +136,13 @@ class HalfMessage(Message):
         out['head'] = head
         for record, part, counts in zip(out, self._pieces(), self.counts):
             _halve(part, counts, record)
-        self.world.wait(self.comm.Ialltoall(_bytes(out), _bytes(received)),
-                        timeout)
+        self.world.wait(self.comm.Ialltoall(
+            as_bytes(out), as_bytes(received)))
         counts = self.counts[self.world.rank]
         _halve(sum(self._whole(record, counts) for record in received),
                counts, mine[0])
         self.world.wait(self.comm.Iallgather(
-            _bytes(mine), _bytes(everything)), timeout)
+            as_bytes(mine), as_bytes(everything)))
         for record, part, counts in zip(everything, self._pieces(),
                                         self.counts):
             part[:] = self._whole(record, counts)
@@ -173,5 +173,6 @@ def _halve(numbers, counts, record):
     record['units'] = units
 
 
-def _bytes(array):
-    return array.view('uint8')
+def as_bytes(array):
+    """The memory of a contiguous array."""
+    return array.reshape(-1).view('uint8')

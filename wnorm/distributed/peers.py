@@ -46,7 +46,6 @@ END = float('inf')
 #: process, their rank, and how many they are.
 MARK = 'WNORM_DISTRIBUTED'
 
-
 #: What such a process is told.
 CHILD = ('this process was started by rank %d, and is not itself one of those '
          'that train together: it can ask for rank(), size(), shard() and '
@@ -82,7 +81,7 @@ class Child(Alone):
     gather = spread = together
 
 
-class World(object):
+class World(Alone):
     """The processes of MPI's COMM_WORLD.
 
     Attributes
@@ -118,24 +117,24 @@ class World(object):
 
     # --- communicators ------------------------------------------------------
 
-    def channel(self, timeout=None):
+    def channel(self):
         """A communicator of its own for one purpose."""
-        self._open(timeout)
-        return self._duplicate(timeout)
+        self._open()
+        return self._duplicate()
 
-    def _open(self, timeout):
+    def _open(self):
         if self.comm is None:
-            self.wait(self._opening, timeout)
-            self.comm = self._duplicate(timeout)
+            self.wait(self._opening)
+            self.comm = self._duplicate()
 
-    def _duplicate(self, timeout):
+    def _duplicate(self):
         try:
             comm, request = self.MPI.COMM_WORLD.Idup()
         except self.MPI.Exception as error:  # pragma: no cover - after 2000
             raise RuntimeError(
                 'MPI has no more communicators (%s): each call of grads() '
                 'takes one. Call it once per loss, not in a loop' % error)
-        self.wait(request, timeout)
+        self.wait(request)
         return comm
 
     def _is_open(self):
@@ -146,16 +145,15 @@ class World(object):
 
     # --- waiting ------------------------------------------------------------
 
-    def wait(self, request, timeout=None):
+    def wait(self, request):
         """Until a nonblocking operation is complete; stops all processes if
-        that takes longer than `timeout` or will never be."""
+        that takes longer than the time limit or will never be."""
         if os.getpid() != self.pid:  # pragma: no cover - test_peers.py
             raise RuntimeError(CHILD % self.rank)
         self.waits += 1
         if request.Test():
             return
-        limit = next(seconds for seconds in (timeout, self._limit, TIMEOUT)
-                     if seconds is not None)
+        limit = TIMEOUT if self._limit is None else self._limit
         begun = heard = time.monotonic()
         while not request.Test():
             now = time.monotonic()
@@ -175,7 +173,7 @@ class World(object):
 
     @contextmanager
     def limited(self, timeout):
-        """Within, what has no time limit of its own has this one."""
+        """Within, waiting for the others takes so many seconds at most."""
         before, self._limit = self._limit, timeout
         try:
             yield
@@ -274,36 +272,31 @@ class World(object):
 
     # --- exchanging ---------------------------------------------------------
 
-    def exchange(self, thing, timeout=None):
-        """What each process gives, in the order of ranks."""
-        return self.spread(self.gather(thing, timeout), timeout)
-
-    def gather(self, thing, timeout=None):
+    def gather(self, thing):
         """What each process gives, in the order of ranks, on process 0;
         None on the others."""
-        self._open(timeout)
+        self._open()
         data = np.frombuffer(pickle.dumps(thing), 'uint8')
         lengths = np.zeros(self.size, 'int64')
-        self.wait(self.comm.Igather(np.array([data.size]), lengths),
-                  timeout)
+        self.wait(self.comm.Igather(np.array([data.size]), lengths))
         parts = np.empty(lengths.sum(), 'uint8')
-        self.wait(self.comm.Igatherv(data, [parts, lengths]), timeout)
+        self.wait(self.comm.Igatherv(data, [parts, lengths]))
         if self.rank == 0:
             return [pickle.loads(part.tobytes()) for part in np.split(
                 parts, np.cumsum(lengths)[:-1])]
 
-    def spread(self, thing, timeout=None):
+    def spread(self, thing):
         """What process 0 gives."""
-        self._open(timeout)
+        self._open()
         data = np.frombuffer(pickle.dumps(thing), 'uint8')
         length = np.array([data.size])
-        self.wait(self.comm.Ibcast(length), timeout)
+        self.wait(self.comm.Ibcast(length))
         if self.rank:
             data = np.empty(length[0], 'uint8')
-        self.wait(self.comm.Ibcast(data), timeout)
+        self.wait(self.comm.Ibcast(data))
         return thing if self.rank == 0 else pickle.loads(data.tobytes())
 
-    def together(self, function, timeout=None):
+    def together(self, function):
         """What `function` returns; if it fails in one process, all raise."""
         result = error = None
         try:
@@ -311,7 +304,7 @@ class World(object):
         except Exception as caught:
             error = caught
         messages = self.exchange(error and '%s: %s' % (
-            type(error).__name__, error), timeout)
+            type(error).__name__, error))
         failed = [rank for rank in range(self.size) if messages[rank]]
         if failed:
             if error is not None:
@@ -329,12 +322,12 @@ class World(object):
         self.steps += not done
         self._write('step', self.steps, done, self.where)
 
-    def open_log(self, folder, timeout=None):
+    def open_log(self, folder):
         """Say how the last run ended, and begin a new log."""
         if not self._may_log:
             return
         found = list(filter(None, self.exchange(
-            folder and (time.time(), logs.read(folder)), timeout)))
+            folder and (time.time(), logs.read(folder)))))
         if not found:
             return
         self._may_log = False
@@ -352,7 +345,7 @@ class World(object):
                     logs.clean(folder, self.size)
         except OSError as error:
             problem = str(error)
-        problems = self.gather(problem, timeout)
+        problems = self.gather(problem)
         if self.rank == 0 and any(problems):
             without = [rank for rank, one in enumerate(problems) if one]
             self._say('%s: no log of %s. Give grads() a folder, log=FOLDER, '

@@ -7,6 +7,7 @@ from theano.compile import SharedVariable
 
 from ..initialization.network import all_layers, named
 from .joining import world
+from .messages import as_bytes
 from .peers import UnequalError
 
 
@@ -56,7 +57,7 @@ def broadcast(net_or_variables, timeout=None):
             (array.shape, str(array.dtype)) for array in _values(found)])
         for variable, array in zip(found, _values(found)):
             array = np.require(array, requirements='CW')
-            peers.wait(peers.comm.Ibcast(_bytes(array), 0))
+            peers.wait(peers.comm.Ibcast(as_bytes(array), 0))
             if peers.rank:
                 variable.set_value(array, borrow=True)
 
@@ -161,7 +162,3 @@ def _agree(peers, function, found, facts):
                     function, what, 's' * (len(differing) > 1),
                     ', '.join(map(str, differing)),
                     's' * (len(differing) == 1))))
-
-
-def _bytes(array):
-    return array.reshape(-1).view('uint8')

@@ -96,8 +96,7 @@ def largest_difference(net, other):
 
 def everybody(thing):
     """What each process gives."""
-    peers = distributed.world()
-    return peers.spread(peers.gather(thing))
+    return distributed.world().exchange(thing)
 
 
 def bits(net_or_arrays):

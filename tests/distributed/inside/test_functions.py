@@ -69,29 +69,28 @@ def equal_to_one(build):
     assert all_equal(bits(net))
 
 
-def test_gradients_in_place_of_a_loss():
+def stepping_along(found):
+    """For `equal_to_one`: steps along what `found` makes of a loss."""
     def build(net, means, part):
         batch, = data(net, 12, 1)
         x, y, loss = loss_of(net)
         params = params_of(net)
         train = theano.function([x, y], updates=RULES['sgd'](
-            means([2 * one for one in T.grad(loss, params)], params),
-            params))
+            found(means, loss, params), params))
         return lambda: train(*map(part, batch))
-    equal_to_one(build)
+    return build
+
+
+def test_gradients_in_place_of_a_loss():
+    equal_to_one(stepping_along(lambda means, loss, params: means(
+        [2 * one for one in T.grad(loss, params)], params)))
 
 
 def test_norm_constraint():
     # of the means, not the mean of limited norms
-    def build(net, means, part):
-        batch, = data(net, 12, 1)
-        x, y, loss = loss_of(net)
-        params = params_of(net)
-        found = lasagne.updates.total_norm_constraint(
-            means(loss, params), .5)
-        train = theano.function([x, y], updates=RULES['sgd'](found, params))
-        return lambda: train(*map(part, batch))
-    equal_to_one(build)
+    equal_to_one(stepping_along(
+        lambda means, loss, params: lasagne.updates.total_norm_constraint(
+            means(loss, params), .5)))
 
 
 def test_givens():
