@@ -197,6 +197,14 @@ def threads():
                len(os.sched_getaffinity(0)))
 
 
+def device():
+    """The name of the device that Theano uses, None for the CPU."""
+    from theano import gpuarray
+    if gpuarray.pygpu_activated:
+        name = gpuarray.type.get_context(None).devname
+        return name.decode() if isinstance(name, bytes) else name
+
+
 def machine():
     """A paragraph: what it ran on, and how busy that was."""
     import lasagne
@@ -213,25 +221,35 @@ def machine():
                  if word.startswith('-l')]
     return (
         '%s, %d cores, %.0f GB, load %.1f when it started. Python %s, NumPy '
-        '%s, Theano %s, Lasagne %s, wnorm %s, %s %s. BLAS: %s, %d threads.' % (
+        '%s, Theano %s, Lasagne %s, wnorm %s, %s %s. BLAS: %s, %d threads.%s'
+        % (
             cpu.group(1) if cpu else 'unknown CPU',
             len(os.sched_getaffinity(0)), memory / 1e6, os.getloadavg()[0],
             sys.version.split()[0], np.__version__, theano.__version__,
             lasagne.__version__, wnorm.__version__,
             os.path.basename(theano.config.cxx), compiler,
-            ' '.join(libraries) or "none linked, NumPy's C API", threads()))
+            ' '.join(libraries) or "none linked, NumPy's C API", threads(),
+            ' Device: %s.' % device() if device() else ''))
 
 
 # --- programs ---------------------------------------------------------------
 
-def in_child(module, function, *arguments, **environment):
+def environment(**variables):
+    """For a child; without the mark of a device in use, which Theano leaves
+    and with which it would refuse to start."""
+    variables = dict(os.environ, **variables)
+    variables.pop('THEANO_GPU_IS_ALREADY_ACTIVE', None)
+    return variables
+
+
+def in_child(module, function, *arguments, **variables):
     """What a function of another module returns in a fresh interpreter."""
     code = ('import json, sys; sys.path.insert(0, %r); import %s as module; '
             'print(json.dumps(module.%s(*json.loads(sys.argv[1]))))' % (
                 os.path.dirname(os.path.abspath(__file__)), module, function))
     done = subprocess.run(
         [sys.executable, '-c', code, json.dumps(arguments)],
-        env=dict(os.environ, **environment), stdout=subprocess.PIPE,
+        env=environment(**variables), stdout=subprocess.PIPE,
         universal_newlines=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 

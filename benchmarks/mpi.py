@@ -104,7 +104,8 @@ def sizes(numbers, seconds):
     -------
     list of dict
         Seconds of `whole`, of `reduce` in it, which is without packing and
-        unpacking; of a `copy`, and of the addition (`add`) of two.
+        unpacking; of a `copy`, and of the addition (`add`) of two; of the
+        way from a device to the host and back (`device`), 0 without one.
     """
     from wnorm.distributed.joining import world
     from wnorm.distributed.messages import Message
@@ -128,9 +129,20 @@ def sizes(numbers, seconds):
             'whole': whole, 'reduce': watch.median(count),
             'copy': harness.clock(lambda: np.copyto(other, array), others),
             'add': harness.clock(lambda: np.add(other, array, out=other),
-                                 others)})
+                                 others),
+            'device': to_and_fro(array, others)})
         peers.spread(None)  # together into the next size
     return results
+
+
+def to_and_fro(array, count):
+    """Seconds from a device to the host and back, 0 without a device."""
+    import theano
+    if not harness.device():
+        return 0.
+    shared = theano.shared(array)
+    # as Theano does before and after the Op: into new memory
+    return harness.clock(lambda: shared.set_value(shared.get_value()), count)
 
 
 def _agreed(seconds):
@@ -151,8 +163,8 @@ def on(processes, function, *arguments):
         command = [launcher(), '-n', str(processes)] + command
     done = subprocess.run(
         command, stdout=subprocess.PIPE, universal_newlines=True, check=True,
-        env=dict(os.environ, OMP_NUM_THREADS=str(threads),
-                 OPENBLAS_NUM_THREADS=str(threads)))
+        env=harness.environment(OMP_NUM_THREADS=str(threads),
+                                OPENBLAS_NUM_THREADS=str(threads)))
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -207,20 +219,22 @@ def size_table(options):
                   for _ in range(options.rounds)]
         for place, n in enumerate(options.numbers):
             one = {key: np.median([found[place][key] for found in rounds])
-                   for key in ('whole', 'reduce', 'copy', 'add')}
+                   for key in ('whole', 'reduce', 'copy', 'add', 'device')}
             rows.append([
                 '%.0e' % n, named(processes), '%.3f' % (1e3 * one['whole']),
                 '%.3f' % (1e3 * one['reduce']), '%.3f' % (1e3 * one['copy']),
                 '%.1f' % (one['whole'] / one['copy']),
-                '%.2f' % (4 * n / one['whole'] / 1e9)])
+                '%.2f' % (4 * n / one['whole'] / 1e9),
+                '%.3f' % (1e3 * one['device']) if one['device'] else ''])
             records.append(dict(one, n=n, processes=processes))
     return Table(
         'A message of float32 numbers',
         ['numbers', 'processes', 'ms', 'of it sending', 'copying, ms',
-         'over copying', 'GB/s'], rows,
+         'over copying', 'GB/s', 'device, ms'], rows,
         ['All processes on this machine, through shared memory. Copying: '
          'numpy.copyto of as many numbers, while the other processes do the '
-         'same.'], records)
+         'same. Device: from it to the host and back, where Theano uses '
+         'one.'], records)
 
 
 def fit(n, seconds):

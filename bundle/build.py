@@ -30,8 +30,9 @@ CPYTHON = ['python3.11-minimal', 'libpython3.11-minimal',
 LIBRARIES = ['libexpat.so.1', 'libz.so.1', 'libffi.so.8', 'libbz2.so.1.0',
              'liblzma.so.5']
 
-#: What the tests import beyond what wnorm needs.
-PACKAGES = ['pytest', 'pytest-xdist']
+#: What tests and benchmarks import beyond what wnorm needs, and the way to the
+#: node's MPI.
+PACKAGES = ['pytest', 'pytest-xdist', 'tqdm', 'mpi4py']
 
 #: What no program on a node needs.
 WITHOUT = ['lib/python3.11/' + name for name in (

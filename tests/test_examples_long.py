@@ -10,6 +10,7 @@ import importlib
 import io
 import os
 import pickle
+import re
 import signal
 import struct
 import subprocess
@@ -729,8 +730,10 @@ class Program(object):
                 cwd=str(folder), env=environment, stdout=out, stderr=error)
 
     def interrupt(self):
-        """Send Ctrl-C after the third step, which the progress bar shows."""
-        while ' 3/' not in self.error.read_text(errors='ignore'):
+        """Send Ctrl-C after three steps; the progress bar does not show all.
+        """
+        while not re.search(r' ([3-9]|\d\d)/\d', self.error.read_text(
+                errors='ignore')):
             assert self.process.poll() is None, self.error.read_text()
             time.sleep(.05)
         self.process.send_signal(signal.SIGINT)
@@ -747,7 +750,7 @@ PROGRAMS = [
                  'weight+mean-only'], 'weight+mean-only', 'cifar10.png'),
     ('semi_supervised', ['--width', '4', '--epochs', '1'], '',
      'semi_supervised.png'),
-    ('lstm', ['--units', '4', '--epochs', '2', '--characters', '6000',
+    ('lstm', ['--units', '4', '--epochs', '2', '--characters', '12000',
               '--length', '10', '--sample', '5', '--norm', 'weight'],
      'weight', 'lstm.png')]
 

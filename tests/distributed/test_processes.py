@@ -1,5 +1,6 @@
 """The tests in `inside`, in several processes."""
 import os
+import tempfile
 
 import pytest
 
@@ -11,12 +12,13 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 
 def inside(n, *options, **environment):
     """What pytest prints, of tests that n processes run together."""
-    done = mpiexec(
-        n, '-m', 'pytest', os.path.join(HERE, 'inside'), '-q',
-        '-p', 'no:xdist', '-p', 'no:cacheprovider',
-        '-p', 'no:hypothesispytest', '-o', 'faulthandler_timeout=200',
-        *options, cwd=ROOT, limit=500,
-        WNORM_TESTS_INSIDE='yes', **environment)
+    with tempfile.TemporaryDirectory() as folder:
+        done = mpiexec(
+            n, '-m', 'pytest', os.path.join(HERE, 'inside'), '-q',
+            '-p', 'no:xdist', '-p', 'no:cacheprovider',
+            '-p', 'no:hypothesispytest', '-o', 'faulthandler_timeout=200',
+            *options, cwd=ROOT, limit=500,
+            WNORM_TESTS_INSIDE=folder, **environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

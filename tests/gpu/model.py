@@ -3,7 +3,8 @@
     python model.py train FILE | apply FILE
 
 Writes parameters, outputs and losses to FILE, or adds the outputs of the
-network with the parameters in FILE.
+network with the parameters in FILE. Several processes train together, each on
+a part of the batch.
 """
 import sys
 
@@ -14,6 +15,7 @@ import theano.tensor as T
 from lasagne.layers import DenseLayer, InputLayer, dnn
 
 import wnorm
+from wnorm import distributed
 
 STEPS = 50
 
@@ -39,13 +41,15 @@ def train(mode=None):
     x, target = T.tensor4(), T.ivector()
     l = network(x)
     images, labels = data()
-    wnorm.initialize(l, images)
+    mine = slice(distributed.rank(), None, distributed.size())
+    distributed.initialize(l, [images[mine]])
     y = lasagne.layers.get_output(l)
     loss = lasagne.objectives.categorical_crossentropy(y, target).mean()
-    step = theano.function([x, target], loss, mode=mode,
-                           updates=lasagne.updates.adam(
-        loss, lasagne.layers.get_all_params(l, trainable=True), .003))
-    losses = [float(step(images, labels.astype('int32')))
+    params = lasagne.layers.get_all_params(l, trainable=True)
+    step = theano.function(
+        [x, target], loss, mode=mode, updates=lasagne.updates.adam(
+            distributed.grads(loss, params, log=None), params, .003))
+    losses = [float(step(images[mine], labels[mine].astype('int32')))
               for _ in range(STEPS)]
     outputs = theano.function([x], y, mode=mode)(images)
     return lasagne.layers.get_all_param_values(l), outputs, losses
@@ -54,7 +58,8 @@ def train(mode=None):
 def main(what, path):
     if what == 'train':
         values, outputs, losses = train()
-        np.savez(path, *values, outputs=outputs, losses=losses)
+        if distributed.rank() == 0:
+            np.savez(path, *values, outputs=outputs, losses=losses)
         return
     with np.load(path) as file:
         content = dict(file)

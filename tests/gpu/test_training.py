@@ -1,4 +1,5 @@
 """Training and initialization on the device, and models that move."""
+import functools
 import os
 import pickle
 
@@ -12,6 +13,7 @@ from lasagne.layers import InputLayer, get_output
 import model
 import wnorm
 from devices import CPU_IN_C
+from distributed.processes import mpiexec, needs_mpi
 from running import python
 
 #: 50 steps of Adam magnify what rounding does to the first.
@@ -27,11 +29,11 @@ def flags(device, floatX='float32'):
     return own + ',' + base
 
 
-def run(what, path, device, floatX='float32'):
+def run(what, path, device, floatX='float32', start=python):
     # no process may inherit a device that is in use
-    done = python(model.__file__, what, path, cwd=path.parent, limit=600,
-                  THEANO_FLAGS=flags(device, floatX),
-                  THEANO_GPU_IS_ALREADY_ACTIVE=None)
+    done = start(model.__file__, what, path, cwd=path.parent, limit=600,
+                 THEANO_FLAGS=flags(device, floatX),
+                 THEANO_GPU_IS_ALREADY_ACTIVE=None)
     assert done.returncode == 0, done.stderr
     with np.load(str(path)) as file:
         return dict(file)
@@ -49,6 +51,19 @@ def test_fifty_steps(tmp_path):
     assert losses[-1] < .7 * losses[0]
     np.testing.assert_allclose(losses, expected['losses'], rtol=TOLERANCE)
     np.testing.assert_allclose(outputs, expected['outputs'], atol=TOLERANCE)
+
+
+@needs_mpi
+@pytest.mark.slow
+def test_two_processes_on_one_device(tmp_path):
+    """Each has half of the batch; one of the CPU has all of it."""
+    shared = run('train', tmp_path / 'shared.npz', 'device',
+                 start=functools.partial(mpiexec, 2))
+    expected = run('train', tmp_path / 'alone.npz', 'cpu', 'float64')
+    np.testing.assert_allclose(shared['outputs'], expected['outputs'],
+                               atol=TOLERANCE)
+    np.testing.assert_allclose(parameters(shared), parameters(expected),
+                               atol=5 * TOLERANCE)
 
 
 @pytest.mark.slow

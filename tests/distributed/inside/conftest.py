@@ -20,8 +20,13 @@ if distributed.size() == 1 and 'WNORM_TESTS_INSIDE' not in os.environ:
 LINES = []
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
     peers.TIMEOUT = 60.
+    folder = os.environ.get('WNORM_TESTS_INSIDE')
+    if folder:  # pytest removes old folders, of which others make new ones
+        config.option.basetemp = os.path.join(
+            folder, str(distributed.rank()))
 
 
 def pytest_sessionstart(session):
