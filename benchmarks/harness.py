@@ -295,8 +295,8 @@ def main(doc, measure, **kwargs):
         texts.append(markdown(table))
         records[table.title] = table.records
         print(texts[-1], flush=True)
-    if options.out:
-        with open(options.out + '.md', 'w') as file:
-            file.write('\n'.join(texts))
-        with open(options.out + '.json', 'w') as file:
-            json.dump(records, file, indent=1)
+        if options.out:  # each time: one may not live to see the last
+            with open(options.out + '.md', 'w') as file:
+                file.write('\n'.join(texts))
+            with open(options.out + '.json', 'w') as file:
+                json.dump(records, file, indent=1)

@@ -2,9 +2,9 @@
 
     python benchmarks/mpi.py --processes 1,2,4
 
-Three tables: a training step on several processes against the same work in
-one; the reduction of a message by its size, beside a copy of it in memory;
-and what a model, fitted to that, says of more machines than there are here.
+Three tables: the reduction of a message by its size, beside a copy of it in
+memory; what a model, fitted to that, says of more machines than there are
+here; and a training step on several processes against the same work in one.
 """
 import json
 import os
@@ -298,9 +298,9 @@ def measure(options):
     options.numbers = options.numbers or (
         QUICK_NUMBERS if options.quick else NUMBERS)
     sizes = size_table(options)
-    yield step_table(options)
     yield sizes
     yield model_table(sizes.records, options)
+    yield step_table(options)
 
 
 def extend(parser):

@@ -32,12 +32,17 @@ if not ON_A_DEVICE:
                 '3d', '3d_gradweight', '3d_gradinputs')]),
         'floatX=float64',
     ]
-# The user's own flags come last and win. A worker inherits them together with
-# those of the process that started it, whose folder it must not use.
+# The user's own flags come last and win, but for a folder that is one for all
+# workers. A worker inherits them together with those of the process that
+# started it, whose folder it must not use.
 USERS = 'WNORM_TESTS_THEANO_FLAGS'
 if 'PYTEST_XDIST_WORKER' not in os.environ:
     os.environ[USERS] = os.environ.get('THEANO_FLAGS', '')
-os.environ['THEANO_FLAGS'] = ','.join(FLAGS + [os.environ[USERS]])
+    own = os.environ[USERS]
+else:
+    own = re.sub(r'\b(base_compiledir=[^,]*)', r'\1/' + WORKER,
+                 os.environ[USERS])
+os.environ['THEANO_FLAGS'] = ','.join(FLAGS + [own])
 
 import pytest  # noqa: E402
 
