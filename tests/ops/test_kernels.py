@@ -284,29 +284,35 @@ def test_not_finite(ops, bad, eps, which):
                                    rtol=ops.tolerance, atol=ops.tolerance)
 
 
-@pytest.mark.parametrize('wrong', [
-    dict(g=(1, 5)), dict(g=(1, 1)), dict(g=(1, 0)), dict(dW=(75, 5)),
-    dict(dW=(74, 6)), dict(dW=(1, 6))], ids=str)
-def test_wrong_shapes_are_refused(ops, wrong):
+#: The last shape is that of the gain, or of the weight's gradient.
+WRONG = [('g', (1, 5)), ('g', (1, 1)), ('g', (1, 0)), ('dW', (75, 5)),
+         ('dW', (74, 6)), ('dW', (1, 6))]
+
+
+def test_wrong_shapes_are_refused(ops):
     # also where NumPy would broadcast them
     # https://github.com/pytorch/pytorch/issues/81195
     case = BY_NAME['dense']
-    arrays = dict(zip(['V', 'g', 'dW'], case.arrays(
+    good = dict(zip(['V', 'g', 'dW'], case.arrays(
         np.random.RandomState(10), ops.dtype)))
-    arrays['V'] = strided(arrays['V'], 'every other')  # is copied
-    name, shape = list(wrong.items())[0]
-    arrays[name] = np.ones(shape, ops.dtype)
-    message = ('the weight has 6 norms along axis 1, the gain %d entries'
-               % shape[1] if name == 'g' else
-               'the gradient of the weight has another shape')
+    good['V'] = strided(good['V'], 'every other')  # is copied
+    bad = [(name, np.ones(shape, ops.dtype)) for name, shape in WRONG]
 
     def refused():
-        with pytest.raises(ValueError, match=message):
-            ops(case, 0., **arrays)
+        for name, array in bad:
+            message = ('the weight has 6 norms along axis 1, the gain %d '
+                       'entries' % array.shape[1] if name == 'g' else
+                       'the gradient of the weight has another shape')
+            with pytest.raises(ValueError, match=message):
+                ops(case, 0., **dict(good, **{name: array}))
+
+    def references():
+        return [sys.getrefcount(array) for array in list(good.values()) + [
+            array for _, array in bad]]
 
     refused()  # the function keeps what it was given last
     gc.collect()
-    references = [sys.getrefcount(array) for array in arrays.values()]
+    expected = references()
     tracemalloc.start()
     try:
         refused()
@@ -318,9 +324,9 @@ def test_wrong_shapes_are_refused(ops, wrong):
         after = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    assert after - before < 4 * arrays['V'].nbytes
-    assert references == [sys.getrefcount(array)
-                          for array in arrays.values()]
+    # a leak in any of the shapes would be 5 of V
+    assert after - before < 4 * good['V'].nbytes
+    assert references() == expected
 
 
 @pytest.mark.parametrize('linker', [
