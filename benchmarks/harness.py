@@ -291,12 +291,17 @@ def main(doc, measure, **kwargs):
     options = parse(doc, **kwargs)
     print(machine() + '\n', flush=True)
     texts, records = [machine() + '\n'], {}
+    write(options.out, texts, records)
     for table in measure(options):
         texts.append(markdown(table))
         records[table.title] = table.records
         print(texts[-1], flush=True)
-        if options.out:  # each time: one may not live to see the last
-            with open(options.out + '.md', 'w') as file:
-                file.write('\n'.join(texts))
-            with open(options.out + '.json', 'w') as file:
-                json.dump(records, file, indent=1)
+        write(options.out, texts, records)  # it may not live to the last
+
+
+def write(stem, texts, records):
+    if stem:
+        with open(stem + '.md', 'w') as file:
+            file.write('\n'.join(texts))
+        with open(stem + '.json', 'w') as file:
+            json.dump(records, file, indent=1)

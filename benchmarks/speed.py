@@ -8,8 +8,8 @@ Theano does for a plain net. The side 'same epilogue' is the plain net with
 that mended, too.
 
 With WNORM_BLAS=0 in the environment, on Theano as it is without the BLAS that
-wnorm gives it; on a GPU with `python -m wnorm gpu --` before the command. There
-the targets do not apply.
+wnorm gives it; on a GPU with `python -m wnorm gpu --` before the command. The
+targets do not apply there.
 """
 import harness
 import nets

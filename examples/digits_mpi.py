@@ -156,6 +156,8 @@ def start(processes, epochs, out, options):
     # several processes are about to share this machine's cores
     environment = dict(os.environ, OMP_NUM_THREADS='1',
                        THEANO_FLAGS=','.join(filter(None, flags)))
+    # Theano's mark of a device in use, with which a child would not start
+    environment.pop('THEANO_GPU_IS_ALREADY_ACTIVE', None)
     command = [sys.executable, os.path.abspath(__file__)]
     for name, value in dict(
             epochs=epochs, out=out, batch_size=options.batch_size,

@@ -43,6 +43,22 @@ def test_shape():
 """
 
 
+#: Where what examples compile is kept, which have a net in common. .ci/run
+#: runs one of them afterwards.
+EXAMPLES = os.path.join(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))), '.cache', 'theano', 'demo')
+
+
+def in_c(folder=None):
+    """THEANO_FLAGS for a program, without those that run the tests in Python;
+    it compiles into `folder`, if given."""
+    flags = [flag for flag in os.environ['THEANO_FLAGS'].split(',')
+             if not flag.startswith(('mode', 'optimizer'))]
+    if folder:
+        flags.append('base_compiledir=' + folder)
+    return ','.join(flags)
+
+
 def python(*arguments, cwd, executable=sys.executable, limit=300,
            **environment):
     """Runs ``python arguments`` in folder `cwd`.

@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 
+from running import in_c
+
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))), 'benchmarks')
 
@@ -307,18 +309,12 @@ def test_pytorch(nets, kind, torch):
 
 # --- programs ---------------------------------------------------------------
 
-def in_c():
-    """The environment, without the flags that run the tests in Python."""
-    return dict(os.environ, THEANO_FLAGS=','.join(
-        flag for flag in os.environ['THEANO_FLAGS'].split(',')
-        if not flag.startswith(('mode', 'optimizer'))))
-
-
 def program(name, *arguments):
     run = subprocess.run(
         [sys.executable, os.path.join(FOLDER, name)] + list(arguments),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        universal_newlines=True, env=in_c())
+        universal_newlines=True,
+        env=dict(os.environ, THEANO_FLAGS=in_c()))
     assert run.returncode == 0, run.stderr
     return run.stdout
 
@@ -326,7 +322,7 @@ def program(name, *arguments):
 @pytest.mark.slow
 def test_memory(harness, monkeypatch):
     import memory
-    monkeypatch.setenv('THEANO_FLAGS', in_c()['THEANO_FLAGS'])
+    monkeypatch.setenv('THEANO_FLAGS', in_c())
     plain, formula = [harness.in_child(
         'memory', 'peak', 'dense 1024 b4', side, 'inference',
         **memory.ENVIRONMENT) for side in ('plain', 'formula')]

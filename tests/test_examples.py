@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from lasagne.layers import DenseLayer, InputLayer, get_all_params, get_output
 
+from running import EXAMPLES, in_c
+
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))), 'examples')
 
@@ -74,10 +76,6 @@ def digits():
     return module
 
 
-#: Where what the demo compiles is kept: .ci/run runs that afterwards.
-DEMO = os.path.join(os.path.dirname(FOLDER), '.cache', 'theano', 'demo')
-
-
 def test_digits_batch_norm(digits):
     import lasagne
     import theano
@@ -134,13 +132,9 @@ def test_digits_refuses(digits, arguments, capsys):
 
 @pytest.mark.slow
 def test_digits(tmp_path):
-    # in C: the flags of the tests would run it in Python
-    environment = dict(os.environ, THEANO_FLAGS=','.join([
-        flag for flag in os.environ['THEANO_FLAGS'].split(',')
-        if not flag.startswith(('mode', 'optimizer'))] + [
-            'base_compiledir=' + DEMO]))
     run = program('digits.py', '--seeds', '1', '--epochs', '6', '--out',
-                  'curves', cwd=str(tmp_path), env=environment)
+                  'curves', cwd=str(tmp_path),
+                  env=dict(os.environ, THEANO_FLAGS=in_c(EXAMPLES)))
     assert run.returncode == 0, run.stderr
     assert {p.name for p in (tmp_path / 'curves').iterdir()} == {
         'digits.png', 'digits.txt'}

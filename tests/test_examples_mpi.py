@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from distributed.processes import mpiexec, needs_mpi
-from running import python
+from running import EXAMPLES, in_c, python
 from wnorm.distributed.joining import launcher
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -30,10 +30,8 @@ def module():
 
 
 def environment(folder):
-    """In C: the flags of the tests would run it in Python."""
-    flags = [flag for flag in os.environ['THEANO_FLAGS'].split(',')
-             if not flag.startswith(('mode', 'optimizer'))]
-    return dict(THEANO_FLAGS=','.join(flags), OMP_NUM_THREADS='1',
+    """For :func:`running.python`."""
+    return dict(THEANO_FLAGS=in_c(EXAMPLES), OMP_NUM_THREADS='1',
                 MPLCONFIGDIR=str(folder))
 
 

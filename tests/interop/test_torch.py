@@ -18,6 +18,7 @@ from lasagne.nonlinearities import rectify, tanh
 import wnorm
 import wnorm.nn
 from layouts import HAS_GROUPS, HAS_LEADING_AXES
+from running import in_c
 from wnorm import Gain, normalize_param, weight_norm
 from wnorm.interop.torch import load_state_dict, state_dict
 from wnorm.mean_only import mean_only_batch_norm
@@ -1072,13 +1073,10 @@ def test_docstrings():
 # --- the example -------------------------------------------------------------
 
 def run_example(*arguments, **environment):
-    # in C: the flags of the tests would run it in Python
-    flags = ','.join(flag for flag in os.environ['THEANO_FLAGS'].split(',')
-                     if not flag.startswith(('mode', 'optimizer')))
     return subprocess.run(
         [sys.executable, EXAMPLE] + list(arguments), universal_newlines=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=dict(os.environ, THEANO_FLAGS=flags, **environment))
+        env=dict(os.environ, THEANO_FLAGS=in_c(), **environment))
 
 
 @pytest.mark.slow
