@@ -21,6 +21,7 @@
 #
 # PYTHON=python3.9    another interpreter (3.8 to 3.11), in a venv of its own
 # LASAGNE=folder      another checkout of Lasagne in place of the installed one
+# WORKERS=8           tests run in so many processes (2), each of which compiles
 
 PYTHON = python3
 LASAGNE =
@@ -29,7 +30,8 @@ VENV = .venv$(filter-out -python3,-$(notdir $(PYTHON)))
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 EXPORT = $(if $(LASAGNE),PYTHONPATH="$(abspath $(LASAGNE))$${PYTHONPATH:+:$$PYTHONPATH}")
-PYTEST = python -m pytest -n 2 --dist worksteal
+WORKERS = 2
+PYTEST = python -m pytest -n $(WORKERS) --dist worksteal
 COVER =
 GPU_TESTS = gpu and not slow
 
