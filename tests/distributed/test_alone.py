@@ -87,3 +87,24 @@ print(theano.function([n], distributed.grads(
     lines = silent(done).splitlines()
     assert [line.split()[0] for line in lines[:2]] == ['weight', 'timeout']
     assert lines[2:] == ['2.0', '2.0']
+
+
+def test_how_several_processes_ended(tmp_path):
+    """One process says it once, and writes nothing itself."""
+    assert silent(python('-c', """
+from wnorm.distributed.log import StepLog
+StepLog('wnorm-log', 1., 1, 2).step(3, True, 'after step 3')
+""", cwd=tmp_path)) == ''
+    program = """
+import theano
+from wnorm import distributed
+param = theano.shared(1.)
+distributed.grads(param ** 2, [param])
+"""
+    done = python('-c', program, cwd=tmp_path)
+    assert done.stderr.startswith('wnorm.distributed: the last run did not '
+                                  'end well. First stopped rank 1, after '
+                                  'step 3, ')
+    assert done.returncode == 0
+    assert list((tmp_path / 'wnorm-log').iterdir()) == []
+    assert silent(python('-c', program, cwd=tmp_path)) == ''

@@ -212,3 +212,27 @@ def test_a_run_that_was_killed(tmp_path):
     (range(512), 'ranks 0 to 511')])
 def test_ranks(numbers, words):
     assert logs.ranks(numbers) == words
+
+
+# --- a run of one process, which writes none --------------------------------
+
+def test_taken(written, tmp_path, monkeypatch):
+    written(([step(1, True)], None), ([step(2, False)], None))
+    assert logs.take(str(tmp_path)) is None  # this process still writes them
+    assert len(os.listdir(str(tmp_path))) == 2
+    monkeypatch.setattr(logs.Last, 'state', lambda last: None)
+    assert 'First stopped rank 0, after step 1' in logs.take(str(tmp_path))
+    assert os.listdir(str(tmp_path)) == []
+    assert logs.take(str(tmp_path)) is None
+    assert logs.take(str(tmp_path / 'none')) is None
+
+
+def test_not_ours_to_remove(written, tmp_path, monkeypatch):
+    written(([step(1, True)], None))
+    monkeypatch.setattr(logs.Last, 'state', lambda last: None)
+
+    def refuse(path):
+        raise PermissionError(path)
+
+    monkeypatch.setattr(os, 'remove', refuse)
+    assert 'First stopped rank 0' in logs.take(str(tmp_path))

@@ -197,7 +197,8 @@ def silent_world():
 
 @pytest.mark.parametrize('here, line', [
     ({0: 'here', 1: 'here', 2: 'here'}, 'all processes wait in the same place'
-     ': is the connection between them slow, or broken?'),
+     ': is the connection between them slow or broken, or has a parameter '
+     'another shape on one of them?'),
     ({0: 'here', 1: 'there', 2: 'here'}, 'all processes wait, not for the '
      'same: do all call the same functions, in the same order?'),
     ({0: 'here', 2: 'here'}, 'no answer within 5 s from rank 1: stopped, lost '

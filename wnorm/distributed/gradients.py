@@ -10,10 +10,11 @@ from lasagne.updates import get_or_compute_grads
 from theano.compile import SharedVariable
 from theano.gof.graph import ancestors
 
+from . import log as logs
 from . import reduction
 from .joining import world
 from .messages import HalfMessage, Message
-from .peers import TIMEOUT, NotFiniteError, UnequalError
+from .peers import TIMEOUT, NotFiniteError, UnequalError, say
 from .values import digest, label
 
 #: Below, float32 holds all integers.
@@ -56,9 +57,10 @@ def grads(loss_or_grads, params, weight=None, timeout=TIMEOUT,
         ended.
 
     compress : bool
-        Send float16 in place of the full precision: half the bytes or less,
-        and gradients (and running averages) that are exact to three digits
-        relative to the largest entry of the same parameter.
+        Send float16 in place of the full precision: about half the bytes of
+        a large network on few processes, and gradients (and running averages)
+        that are exact to three digits relative to the largest entry of the
+        same parameter.
 
     log : str or None
         The folder for a file per process that tells its last step, or None.
@@ -89,7 +91,8 @@ def grads(loss_or_grads, params, weight=None, timeout=TIMEOUT,
     this call.
 
     In training, all processes raise in the same step: ValueError if batches
-    of different length weigh the same, or if no process has an example;
+    (inputs of the function) of different length weigh the same, or if no
+    process has an example;
     FloatingPointError if a gradient is NaN or infinite, with the rank and
     the layer in the message.
 
@@ -123,6 +126,9 @@ def grads(loss_or_grads, params, weight=None, timeout=TIMEOUT,
     call = peers.together(lambda: Call(
         peers, loss_or_grads, params, weight, timeout, compress))
     if peers.size == 1:
+        message = log and logs.take(log)
+        if message:
+            say(message)
         return call.alone()
     with peers.limited(timeout):
         call.agree()
@@ -223,10 +229,11 @@ class Call(object):
                    if self.data else T.zeros((0,), 'int64'))
         means = reduction.mean(
             self, self.weight, lengths, self.tensors)
-        for mean, places in zip(means[len(self.values):],
-                                self.averages.values()):
+        for value, places in zip(self.tensors[len(self.values):],
+                                 self.averages.values()):
+            marked = reduction.RunningAverage()(value)
             for put in places:
-                put(mean)
+                put(marked)
         return means[:len(self.values)]
 
     # --- in a step ----------------------------------------------------------
@@ -357,13 +364,12 @@ def running_averages(roots):
         # random streams have one, too, but not of floats
         if (getattr(variable, 'dtype', None) in T.float_dtypes and
                 value is not None):
-            found.setdefault(value, []).append(
+            found.setdefault(reduction.local(value), []).append(
                 lambda mean, variable=variable: setattr(
                     variable, 'default_update', mean))
         updates = getattr(variable.tag, 'bn_updates', ())
         for place, (average, value) in enumerate(updates):
-            found.setdefault(value, []).append(
+            found.setdefault(reduction.local(value), []).append(
                 lambda mean, updates=updates, place=place, average=average:
                 updates.__setitem__(place, (average, mean)))
-    return OrderedDict((value, places) for value, places in found.items()
-                       if not reduction.is_mean(value.owner))
+    return found

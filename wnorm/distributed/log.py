@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import time
+from contextlib import suppress
 
 #: Bytes after which a file begins anew.
 LIMIT = 1 << 20
@@ -176,6 +177,18 @@ def report(lasts):
     if silent:
         lines.append('  %s: no file' % ranks(silent))
     return '\n'.join(lines)
+
+
+def take(folder):
+    """What :func:`report` says, to a run that writes no files: the old ones
+    are removed, unless somebody still writes them."""
+    lasts = read(folder)
+    if any(not last.end and last.state() for last in lasts):
+        return None
+    message = report(lasts)
+    with suppress(OSError):  # not ours
+        clean(folder, 0)
+    return message
 
 
 def first_of(run):

@@ -52,6 +52,16 @@ CHILD = ('this process was started by rank %d, and is not itself one of those '
          'minibatches() only')
 
 
+def say(text):
+    """On stderr, in one piece, after what was printed before."""
+    with suppress(OSError, ValueError, AttributeError):  # it is closed
+        sys.stdout.flush()
+    with suppress(OSError):
+        os.write(2, ''.join(
+            'wnorm.distributed: %s\n' % line
+            for line in text.splitlines()).encode(errors='replace'))
+
+
 class AgreedError(Exception):
     """Raised by all processes, because of one, which the message names."""
 
@@ -209,7 +219,7 @@ class World(Alone):
         """Say where this process waits, once."""
         if self._spoke != self.waits:
             self._spoke = self.waits
-            self._say('rank %d waits: %s' % (self.rank, self._place()))
+            say('rank %d waits: %s' % (self.rank, self._place()))
 
     def _place(self):
         """How far this process is, and where in the user's program."""
@@ -239,8 +249,7 @@ class World(Alone):
             if caller < self.rank and when > begun:
                 return
             if request.Test():
-                self._say('%s goes on, after more than %g s'
-                          % (self._me(), limit))
+                say('%s goes on, after more than %g s' % (self._me(), limit))
                 return
             time.sleep(.01)
         self.stop('\n'.join(['%s waited in vain' % self._me()] +
@@ -264,7 +273,8 @@ class World(Alone):
                 if last.rank in silent]
         elif len(places) == 1:
             lines.append('all processes wait in the same place: is the '
-                         'connection between them slow, or broken?')
+                         'connection between them slow or broken, or has a '
+                         'parameter another shape on one of them?')
         else:
             lines.append('all processes wait, not for the same: do all call '
                          'the same functions, in the same order?')
@@ -335,7 +345,7 @@ class World(Alone):
             message = logs.report([last for _, lasts in found
                                    for last in lasts])
             if message:
-                self._say(message)
+                say(message)
         problem = None
         try:
             if folder:
@@ -348,9 +358,8 @@ class World(Alone):
         problems = self.gather(problem)
         if self.rank == 0 and any(problems):
             without = [rank for rank, one in enumerate(problems) if one]
-            self._say('%s: no log of %s. Give grads() a folder, log=FOLDER, '
-                      'or log=None' % (problems[without[0]],
-                                       logs.ranks(without)))
+            say('%s: no log of %s. Give grads() a folder, log=FOLDER, or '
+                'log=None' % (problems[without[0]], logs.ranks(without)))
 
     def _write(self, what, *about):
         """To the log, without which a run goes on as well."""
@@ -359,8 +368,7 @@ class World(Alone):
                 getattr(self.log, what)(*about)
             except OSError as error:
                 self.log = None
-                self._say('%s: no log of rank %d from now on'
-                          % (error, self.rank))
+                say('%s: no log of rank %d from now on' % (error, self.rank))
 
     def blame(self, rank, error):
         """For `error` that all processes raise because of one of them.
@@ -375,18 +383,9 @@ class World(Alone):
     def _me(self):
         return 'rank %d (%s)' % (self.rank, self.where)
 
-    def _say(self, text):
-        """On stderr, in one piece, after what was printed before."""
-        with suppress(OSError, ValueError, AttributeError):  # it is closed
-            sys.stdout.flush()
-        with suppress(OSError):
-            os.write(2, ''.join(
-                'wnorm.distributed: %s\n' % line
-                for line in text.splitlines()).encode(errors='replace'))
-
     def stop(self, message):  # pragma: no cover - test_faults.py
         """End all processes."""
-        self._say(message)
+        say(message)
         self.abort(logs.GAVE_UP, message)
 
     # What the process ran is written before this, in the tests.
@@ -413,7 +412,7 @@ class World(Alone):
             elif self.blamed != self.rank:  # pragma: no cover - ended by it
                 how, why = logs.STOPPED, 'by rank %d' % self.blamed
                 time.sleep(PATIENCE)  # it says it, and ends this one
-            self._say('%s has failed' % self._me())
+            say('%s has failed' % self._me())
             # of an error of all, without what Theano adds to its message
             if isinstance(error, AgreedError):  # pragma: no cover
                 # test_faults.py: test_nan
@@ -446,6 +445,6 @@ class World(Alone):
             if (is_patient and  # pragma: no cover - test_faults.py
                     time.monotonic() - begun > TIMEOUT):
                 is_patient = False
-                self._say('rank %d has ended, and waits for rank %d to end'
-                          % (self.rank, (self.rank - 1) % self.size))
+                say('rank %d has ended, and waits for rank %d to end'
+                    % (self.rank, (self.rank - 1) % self.size))
             time.sleep(.005)

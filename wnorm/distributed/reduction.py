@@ -1,4 +1,5 @@
-"""The Op that averages over the processes, and the order of several."""
+"""The Op that averages over the processes, the order of several, and what
+becomes of running averages."""
 import theano
 import theano.tensor as T
 from theano.compile import optdb
@@ -33,7 +34,11 @@ class MeanOverProcesses(Op):
                      [before.type()] + [value.type() for value in values])
 
     def perform(self, node, inputs, outputs):
-        check_order(node)
+        if not hasattr(node, 'fgraph'):  # a test value, of no function
+            for storage, value in zip(outputs, inputs[:1] + inputs[3:]):
+                storage[0] = value.copy()
+            return
+        check_mode(node)
         for storage in outputs:  # of the call before: its memory is free
             storage[0] = None
         outputs[0][0] = inputs[0].copy()
@@ -48,6 +53,23 @@ class MeanOverProcesses(Op):
         return False
 
 
+class RunningAverage(Op):
+    """The new value of a running average, as this process has it.
+
+    In a function that averages it together with gradients, the mean takes its
+    place; a function of the loss alone, such as one that measures, goes
+    without other processes.
+    """
+    __props__ = ()
+    view_map = {0: [0]}
+
+    def make_node(self, value):
+        return Apply(self, [value], [value.type()])
+
+    def perform(self, node, inputs, outputs):
+        outputs[0][0] = inputs[0]
+
+
 def mean(call, weight, lengths, values):
     """The means over all processes, symbolically."""
     return MeanOverProcesses(call)(
@@ -56,6 +78,15 @@ def mean(call, weight, lengths, values):
 
 def is_mean(node):
     return node is not None and isinstance(node.op, MeanOverProcesses)
+
+
+def is_running_average(node):
+    return node is not None and isinstance(node.op, RunningAverage)
+
+
+def local(value):
+    """The new value of a running average without the mark that it is one."""
+    return value.owner.inputs[0] if is_running_average(value.owner) else value
 
 
 def in_order(fgraph):
@@ -71,11 +102,12 @@ def in_order(fgraph):
     return sorted(nodes, key=lambda node: (depth[node], node.op.call.number))
 
 
-class Ordering(Optimizer):
-    """Lets each mean of a function wait for the one before it.
+class Means(Optimizer):
+    """Lets each mean of a function wait for the one before it, and puts means
+    in the place of running averages.
 
-    Otherwise two processes could run two of them in different orders, and
-    wait for each other.
+    Otherwise two processes could run two means in different orders, and wait
+    for each other.
     """
     def add_requirements(self, fgraph):
         fgraph.attach_feature(theano.gof.toolbox.ReplaceValidate())
@@ -85,22 +117,31 @@ class Ordering(Optimizer):
         for before, node in zip(nodes, nodes[1:]):
             fgraph.change_input(node, 0, before.outputs[0],
                                 reason='means_in_order')
+        for node in filter(is_running_average, fgraph.toposort()):
+            value = node.inputs[0]
+            found = [mean.outputs[place - 2] for mean in nodes
+                     for place, mine in enumerate(mean.inputs)
+                     if place > 2 and mine is value]
+            fgraph.replace(node.outputs[0], (found + [value])[0],
+                           reason='mean_of_running_average')
 
 
-def check_order(node):
-    """Refuse a function that was compiled without :class:`Ordering`."""
-    if not hasattr(node.tag, 'is_ordered'):
+def check_mode(node):
+    """Refuse a function that was compiled without :class:`Means`."""
+    if not hasattr(node.tag, 'is_complete'):
         nodes = in_order(node.fgraph)
-        node.tag.is_ordered = all(
+        node.tag.is_complete = all(
             after.inputs[0] is before.outputs[0]
-            for before, after in zip(nodes, nodes[1:]))
-    if not node.tag.is_ordered:
+            for before, after in zip(nodes, nodes[1:])) and not any(
+                map(is_running_average, node.fgraph.apply_nodes))
+    if not node.tag.is_complete:
         raise RuntimeError(
-            'this function averages over the processes several times, and '
-            'its mode leaves the order open, so that they could wait for one '
-            'another forever. Compile it in mode FAST_RUN or FAST_COMPILE')
+            'this function averages over the processes, and its mode leaves '
+            'out what several means or running averages need for that: their '
+            'order, so that processes do not wait for one another forever. '
+            'Compile it in mode FAST_RUN or FAST_COMPILE')
 
 
 # first of all, while what belongs to which call is as it was written
-optdb.register('wnorm_means_in_order', Ordering(), 0.01, 'fast_run',
+optdb.register('wnorm_means', Means(), 0.01, 'fast_run',
                'fast_compile', 'merge')

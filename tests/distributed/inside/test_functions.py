@@ -191,3 +191,18 @@ def test_many_calls():
     for _ in range(50):
         _, function = summed()
     assert (function(np.full(2, RANK)) == np.mean(range(SIZE))).all()
+
+
+def test_test_values():
+    # of no function: each process has its own
+    before = theano.config.compute_test_value
+    theano.config.compute_test_value = 'raise'
+    try:
+        x = T.dvector('x')
+        x.tag.test_value = np.full(2, RANK + 1.)
+        found, = means([x], [theano.shared(np.zeros(2), 'param')], weight=1)
+        assert (found.tag.test_value == RANK + 1).all()
+    finally:
+        theano.config.compute_test_value = before
+    assert (theano.function([x], found)(np.full(2, RANK)) ==
+            np.mean(range(SIZE))).all()

@@ -11,6 +11,7 @@ from lasagne.nonlinearities import tanh
 import wnorm.nn
 import wnorm.nn.weightnorm
 from wnorm import distributed
+from wnorm.distributed import reduction
 
 from .nets import data, fresh, mean_only, means
 
@@ -117,10 +118,63 @@ def test_both_ways_are_one_expression():
     running, = [variable for variable in theano.gof.graph.inputs([loss])
                 if getattr(variable, 'default_update', None) is not None]
     assert running.default_update is value
-    # another loss of the same pass does not average again
-    again = means(2 * loss, params)
-    assert layer.bn_updates == [(param, value)]
-    assert len(again[0].owner.outputs) == 1 + len(params)
+    # another loss of the same pass averages it too, but not the average
+    means(2 * loss, params)
+    (param, again), = layer.bn_updates
+    assert running.default_update is again
+    assert again.owner.inputs == value.owner.inputs
+
+
+def reductions(function):
+    return sum(map(reduction.is_mean, function.maker.fgraph.apply_nodes))
+
+
+def test_two_functions():
+    """Of two losses of one layer, compiled when both have their gradients;
+    the second does not have the inputs of the first."""
+    net = fresh(mean_only)
+    x, y = T.matrices('x', 'y')
+    output, params = get_output(net, x), get_all_params(net, trainable=True)
+    losses = T.mean(T.sqr(output - y)), T.mean(T.sqr(output))
+    first, second = [lasagne.updates.sgd(
+        means(loss, params, weight=weight), params, .1)
+        for loss, weight in zip(losses, [y.shape[0], None])]
+    first = theano.function([x, y], updates=first)
+    second = theano.function([x], updates=second)
+    assert reductions(first) == reductions(second) == (SIZE > 1)
+    measure = theano.function([x], losses[1])
+    assert not reductions(measure)
+    statistics = batch_statistics(net)
+    average, = averages_of(net)
+    for x, y in data(net, 5 * SIZE, 4):
+        for train in first, second:
+            expected = .8 * average.get_value() + .2 * np.mean(
+                [statistics(x[rank::SIZE])[0] for rank in range(SIZE)], 0)
+            train(*[x[RANK::SIZE], y[RANK::SIZE]][:1 + (train is first)])
+            np.testing.assert_allclose(average.get_value(), expected)
+            distributed.check(net)
+    # this process alone; its average is its own until the next step
+    if RANK == 0:
+        measure(x)
+    second(x[RANK::SIZE])
+    distributed.check(net)
+
+
+@pytest.mark.skipif(SIZE == 1, reason='one process has nothing to average')
+def test_modes():
+    # without the rewrite an average would stay this process's own
+    mode = theano.Mode('py', optimizer=None)
+    net = fresh(mean_only)
+    x = T.matrix('x')
+    loss, params = T.mean(T.sqr(get_output(net, x))), get_all_params(
+        net, trainable=True)
+    updates = lasagne.updates.sgd(means(loss, params), params, .1)
+    train = theano.function([x], updates=updates, mode=mode)
+    measure = theano.function([x], loss, mode=mode)
+    batch, = data(net, 4, 1)[0][:1]
+    measure(batch)  # of its own
+    with pytest.raises(RuntimeError, match='running averages need'):
+        train(batch)
 
 
 @pytest.mark.parametrize('use', [True, False])
