@@ -55,8 +55,11 @@ def test_fifty_steps(tmp_path):
 
 @needs_mpi
 @pytest.mark.slow
-def test_two_processes_on_one_device(tmp_path):
+def test_two_processes_on_one_device(device, tmp_path):
     """Each has half of the batch; one of the CPU has all of it."""
+    if device.startswith('opencl'):
+        pytest.skip('PoCL crashes where two processes fill its cache of '
+                    'kernels at the same time')
     shared = run('train', tmp_path / 'shared.npz', 'device',
                  start=functools.partial(mpiexec, 2))
     expected = run('train', tmp_path / 'alone.npz', 'cpu', 'float64')
