@@ -730,8 +730,7 @@ class Program(object):
                 cwd=str(folder), env=environment, stdout=out, stderr=error)
 
     def interrupt(self):
-        """Send Ctrl-C after three steps; the progress bar does not show all.
-        """
+        """Send Ctrl-C after three steps, not all of which the bar shows."""
         while not re.search(r' ([3-9]|\d\d)/\d', self.error.read_text(
                 errors='ignore')):
             assert self.process.poll() is None, self.error.read_text()

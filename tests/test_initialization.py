@@ -611,7 +611,6 @@ def test_normalized_layers_inside_a_recurrent_one():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('floatX', ['float32'], indirect=True)
 def test_in_c(monkeypatch, floatX):
     # optimized and compiled, as users run it
     monkeypatch.setattr(theano.compile.mode, 'instantiated_default_mode',

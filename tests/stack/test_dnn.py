@@ -364,8 +364,9 @@ def test_pooling_3d(mode):
     ('MaxPool3DDNNLayer', (1, 1, 4, 4, 4))])
 def test_refusals_of_pooling(name, shape):
     layer_class = offered(name)
-    with pytest.raises(  # as Lasagne's own layer: cuDNN cannot do it
-            NotImplementedError, match='ignore_border=False'):
+    with pytest.raises(
+            NotImplementedError,  # Lasagne's own refusal: cuDNN cannot do it
+            match='ignore_border=False'):
         layer_class(shape, 2, ignore_border=False)
     with pytest.raises(ValueError, match='%d input dim' % len(shape)):
         layer_class(shape + (4,), 2)

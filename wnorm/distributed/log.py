@@ -155,10 +155,10 @@ def report(lasts):
                   if last.run == newest}.values(), key=lambda last: last.rank)
     if all(last.end == ENDED for last in run):
         return None
-    alive = [last for last in run if not last.end and last.state()]
-    if alive:
+    others = alive(run)
+    if others:
         return ('another run writes its log to the same folder (process %d): '
-                'give grads() one of its own, log=FOLDER' % alive[0].pid)
+                'give grads() one of its own, log=FOLDER' % others[0].pid)
     first = first_of(run)
     lines = ['the last run did not end well. First stopped %s%s%s' % (
         'one of ' * (len(first) > 1 and first[0].end != FAILED),
@@ -179,11 +179,16 @@ def report(lasts):
     return '\n'.join(lines)
 
 
+def alive(lasts):
+    """Those whose processes still write."""
+    return [last for last in lasts if not last.end and last.state()]
+
+
 def take(folder):
     """What :func:`report` says, to a run that writes no files: the old ones
     are removed, unless somebody still writes them."""
     lasts = read(folder)
-    if any(not last.end and last.state() for last in lasts):
+    if alive(lasts):
         return None
     message = report(lasts)
     with suppress(OSError):  # not ours

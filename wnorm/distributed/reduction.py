@@ -119,9 +119,8 @@ class Means(Optimizer):
                                 reason='means_in_order')
         for node in filter(is_running_average, fgraph.toposort()):
             value = node.inputs[0]
-            found = [mean.outputs[place - 2] for mean in nodes
-                     for place, mine in enumerate(mean.inputs)
-                     if place > 2 and mine is value]
+            found = [after for mean in nodes for before, after in zip(
+                mean.inputs[3:], mean.outputs[1:]) if before is value]
             fgraph.replace(node.outputs[0], (found + [value])[0],
                            reason='mean_of_running_average')
 
