@@ -335,19 +335,19 @@ def test_memory(harness, monkeypatch):
 def test_quick(tmp_path):
     # a net that nothing is promised of
     out = program('', '--quick', '--nets', 'dense 16 b4', '--passes',
-                  'train momentum', '--parts', 'speed', 'sizes', 'pytorch',
-                  'folding', 'memory', 'compile_time', '--out',
-                  str(tmp_path / 'bench'))
-    for title in ('## Speed, with a BLAS', '## Sizes', '## Peak memory',
-                  '## Compile time', '## Import'):
+                  'train momentum', '--parts', 'speed', 'sizes', 'optimizers',
+                  'pytorch', 'folding', 'memory', 'compile_time',
+                  '--out', str(tmp_path / 'bench'))
+    for title in ('## Speed, with a BLAS', '## Sizes', '## Optimizers',
+                  '## Peak memory', '## Compile time', '## Import'):
         assert title in out
     assert 'PyTorch' in out  # or that it is not installed
-    assert out.count('| dense 16 b4 | train momentum |') >= 4
+    assert out.count('| dense 16 b4 | train momentum |') >= 5
     files = {path.name for path in (tmp_path / 'bench').iterdir()}
     assert {'bench.md', 'chart.png', 'speed.json', 'speed.md',
             'memory.json'} < files
     text = (tmp_path / 'bench' / 'bench.md').read_text()
-    assert text.count('wnorm / formula') == 1
+    assert text.count('wnorm / formula') == 2  # sizes and optimizers
     assert all(line in out for line in text.splitlines())
     (records,) = json.loads(
         (tmp_path / 'bench' / 'speed.json').read_text()).values()
